@@ -1,0 +1,86 @@
+r"""Posteriors: what a network states about clean data given noisy data, p(x_0 | x_t).
+
+Posteriors of one kind can be *combined* with weights that sum to one. Averages and extrapolations of posteriors are what
+second-order solvers and guidance are made of, so these are written once, for reals and labels alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Weight = float | Float[Tensor, "batch *entries"]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default)."""
+
+    mean: Float[Tensor, "batch *entries channel"]
+    variance: Float[Tensor, "batch *entries channel"] | None = None
+
+    def point(self) -> Float[Tensor, "batch *entries channel"]:
+        """The mean: what a sampler's last step returns."""
+        return self.mean
+
+    def replace(self, known: Bool[Tensor, "batch *entries"], value: Float[Tensor, "batch *entries channel"]) -> Gaussian:
+        """The posterior that is certain of the given values where ``known``."""
+        return Gaussian(torch.where(known[..., None], value, self.mean), self.variance)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Unnormalised log-probabilities of the labels; -inf is allowed (a label that cannot be)."""
+
+    logits: Float[Tensor, "batch *entries label"]
+
+    @property
+    def probabilities(self) -> Float[Tensor, "batch *entries label"]:
+        return self.logits.softmax(-1)
+
+    @property
+    def log_probabilities(self) -> Float[Tensor, "batch *entries label"]:
+        return self.logits.log_softmax(-1)
+
+    def point(self) -> Int[Tensor, "batch *entries"]:
+        """The mode: what a sampler's last step returns."""
+        return self.logits.argmax(-1)
+
+    def replace(self, known: Bool[Tensor, "batch *entries"], value: Int[Tensor, "batch *entries"]) -> Categorical:
+        """The posterior that is certain of the given labels where ``known``."""
+        certain = torch.nn.functional.one_hot(value, self.logits.shape[-1]).to(self.logits.dtype).log()
+        return Categorical(torch.where(known[..., None], certain, self.logits))
+
+
+Posterior = Gaussian | Categorical
+Posteriors = dict[str, Posterior]
+
+
+def combine(posteriors: Sequence[Posterior], weights: Sequence[Weight]) -> Posterior:
+    r"""Sum of w_i p_i, with weights (numbers, or one per entry) that sum to one.
+
+    Gaussian: the means are combined (no variance is stated). Categorical: probabilities are averaged where all weights are non-negative
+    (a mixture), else log-probabilities are combined and renormalised, which stays a law whatever the sign.
+    Raises ValueError for mixed kinds, or numbers of posteriors and weights that differ.
+    """
+    if len(posteriors) != len(weights) or not posteriors:
+        raise ValueError(f"combine needs one weight per posterior, got {len(posteriors)} and {len(weights)}")
+    wide = [w[..., None] if isinstance(w, Tensor) else torch.tensor(w, dtype=torch.float64) for w in weights]
+    if all(isinstance(p, Gaussian) for p in posteriors):
+        means = [w.to(p.mean) * p.mean for w, p in zip(wide, posteriors, strict=True) if isinstance(p, Gaussian)]
+        return Gaussian(torch.stack(means).sum(0))
+    if not all(isinstance(p, Categorical) for p in posteriors):
+        raise ValueError("combine takes posteriors of one kind: all Gaussian or all Categorical")
+    labels = [p for p in posteriors if isinstance(p, Categorical)]
+    mixture = torch.stack([w.to(p.logits) * p.probabilities for w, p in zip(wide, labels, strict=True)]).sum(0)
+    # 0 * -inf = NaN: a label excluded by a weight of 0 alone must stay as the others say.
+    terms = [torch.where(w.to(p.logits) == 0, 0.0, w.to(p.logits) * p.log_probabilities) for w, p in zip(wide, labels, strict=True)]
+    geometric = torch.stack(terms).sum(0)
+    impossible = torch.stack([torch.isneginf(p.logits) & (w.to(p.logits) > 0) for w, p in zip(wide, labels, strict=True)]).any(0)
+    geometric = torch.where(impossible, -torch.inf, geometric)
+    negative = torch.stack([torch.broadcast_to(w.to(mixture) < 0, mixture.shape) for w in wide]).any(0)
+    return Categorical(torch.where(negative, geometric, mixture.log()))
