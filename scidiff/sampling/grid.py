@@ -1,0 +1,45 @@
+"""Time grids: where a sampler stops on its way from t = 1 to t = 0."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scidiff.schedule import Schedule
+
+GridName = Literal["uniform", "karras", "log_snr", "quadratic"]
+
+
+def time_grid(schedule: Schedule, steps: int, name: GridName = "uniform", rho: float = 7.0) -> Float[Tensor, " points"]:
+    r"""``steps`` + 1 descending float64 times: 1, ..., t_min, 0.
+
+    uniform: even in t. quadratic: even in sqrt(t). log_snr: even in log-SNR. karras: even in :math:`(\sigma/\alpha)^{1/\rho}` (Karras et al. 2022).
+    Where alpha(1) = 0 the log-SNR is infinite at t = 1, and the last two are spaced between t = 1 - t_min and t_min, with 1 put in front.
+    Raises ValueError for steps < 1 or an unknown name.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if name not in get_args(GridName):
+        raise ValueError(f"unknown grid {name!r}; known: {', '.join(get_args(GridName))}")
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    t_min = schedule.t_min
+    if steps == 1:
+        return torch.cat((one, zero))
+    even = torch.linspace(0, 1, steps, dtype=torch.float64)
+    if name == "uniform":
+        inner = 1 - even * (1 - t_min)
+    elif name == "quadratic":
+        inner = (1 - even * (1 - t_min**0.5)) ** 2
+    else:
+        singular = bool(torch.isinf(schedule.log_snr(one)))
+        ends = schedule.log_snr(torch.tensor([1 - t_min if singular else 1.0, t_min], dtype=torch.float64))
+        if name == "log_snr":
+            inner = schedule.time(ends[0] + even * (ends[1] - ends[0]))
+        else:
+            root = torch.exp(-0.5 * ends / rho)
+            inner = schedule.time(-2 * rho * torch.log(root[0] + even * (root[1] - root[0])))
+        inner = torch.cat((one, inner[1:]))  # the first stop is t = 1 itself, exactly
+    return torch.cat((inner, zero))
