@@ -1,0 +1,132 @@
+"""Domains: plug-ins that bring data, networks and reports of a field of science to the core.
+
+A domain is an object that satisfies :class:`Domain`, named by an entry point of its package::
+
+    [project.entry-points."scidiff.domains"]
+    molecules = "scidiff_molecules.domain:DOMAIN"
+
+It is found without being imported, and imported when it is used. So the module that holds the object imports its heavy
+dependencies inside its methods; one that is missing is told with the extra that brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import typer
+
+from scidiff.config import Config
+from scidiff.errors import UserError, did_you_mean
+
+__all__ = ["GROUP", "Domain", "ModelInfo", "find_domains", "load_domain", "missing_extra_named"]
+
+GROUP = "scidiff.domains"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that can be generated with: its name, one line about it, and the file of its weights."""
+
+    name: str
+    description: str
+    path: Path
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """What a domain must provide. Nothing heavy happens before one of the methods is called."""
+
+    @property
+    def name(self) -> str:
+        """The name of its entry point and of its group of commands."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line."""
+        ...
+
+    def commands(self) -> typer.Typer:
+        """The commands under ``scidiff NAME``."""
+        ...
+
+    def recipe(self) -> type[Config]:
+        """The type of a training's configuration, with a field ``domain`` (its name) and a field ``train``."""
+        ...
+
+    def task(self, recipe: Any) -> Any:
+        """The training problem (``scidiff.train.task.Task``) that a recipe describes."""
+        ...
+
+    def demo(self, folder: Path, tracking_uri: str | None) -> None:
+        """A minute's tour; everything it writes goes into ``folder``, and its run to ``tracking_uri`` (``None``: the default)."""
+        ...
+
+    def models(self) -> list[ModelInfo]:
+        """The models at hand."""
+        ...
+
+
+def find_domains() -> dict[str, EntryPoint]:
+    """Name to entry point of every installed domain, sorted by name; nothing is imported.
+
+    Raises :class:`~scidiff.errors.UserError` when two packages claim one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            owners = f"{_distribution(other)} ({other.value}) and {_distribution(entry)} ({entry.value})"
+            raise UserError(f"the domain {entry.name!r} is claimed by {owners}: uninstall one of them")
+    return found
+
+
+def load_domain(name: str) -> Domain:
+    """Import the domain of that name.
+
+    Raises :class:`~scidiff.errors.UserError` for an unknown name, a missing dependency (with the extra to install), or an
+    object that is no :class:`Domain`.
+    """
+    domains = find_domains()
+    if name not in domains:
+        known = ", ".join(domains) or "none: is a package with a domain installed?"
+        raise UserError(f"unknown domain {name!r}{did_you_mean(name, domains)} (installed: {known})")
+    entry = domains[name]
+    try:
+        with missing_extra_named(name):
+            domain = entry.load()
+    except AttributeError as error:
+        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} does not exist ({error}): reinstall it") from error
+    lacking = [member for member in Domain.__protocol_attrs__ if not hasattr(domain, member)]  # type: ignore[attr-defined]
+    if lacking:
+        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} lacks {', '.join(sorted(lacking))}")
+    if domain.name != name:
+        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} calls itself {domain.name!r}: the names must agree")
+    return domain
+
+
+@contextmanager
+def missing_extra_named(name: str) -> Generator[None]:
+    """Inside, a module that is not installed becomes a :class:`~scidiff.errors.UserError` that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        entry = find_domains().get(name)
+        module = (error.name or "").partition(".")[0]
+        if entry is None or entry.dist is None or not module:
+            raise
+        package = entry.dist.name
+        if module == entry.module.partition(".")[0]:
+            raise UserError(f"the domain {name!r}: {error.name!r} cannot be imported: reinstall {package}") from error
+        extras = entry.dist.metadata.get_all("Provides-Extra") or []
+        remedy = f"pip install '{package}[{name}]'" if name in extras else f"pip install {module}"
+        raise UserError(f"the domain {name!r} needs {module!r}, which is not installed: {remedy}") from error
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return "an unknown package" if entry.dist is None else entry.dist.name

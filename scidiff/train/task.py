@@ -1,0 +1,59 @@
+"""What a domain gives the fit loop: a denoiser, an objective, and pure functions from example numbers to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Int
+from torch import Tensor
+
+from scidiff.denoiser import Condition, Denoiser
+from scidiff.objective import Objective
+from scidiff.process import Layouts, State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean data of some examples, padded to a common shape."""
+
+    state: State
+    layouts: Layouts
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A small generated sample: what was measured on it, and pictures or files to show."""
+
+    metrics: Mapping[str, float]
+    files: tuple[Path, ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A training problem. Everything is a pure function of its arguments, so that a resume needs no saved generator state."""
+
+    denoiser: Denoiser
+    objective: Objective
+    sizes: Int[Tensor, " example"]
+    """How large each training example is (atoms, time steps): examples of like size share a batch."""
+
+    def batch(self, examples: Int[Tensor, " batch"]) -> Batch:
+        """The training examples of these numbers, on the CPU."""
+        ...
+
+    def validate(self, denoiser: Denoiser) -> dict[str, float]:
+        """Losses in nats on data that are not trained on, with fixed noise."""
+        ...
+
+    def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        """Generate a little with the given weights; write pictures into ``folder``."""
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """All that is needed to build the denoiser again, as JSON; kept beside the weights."""
+        ...
