@@ -1,0 +1,249 @@
+r"""An E(3)-equivariant attention backbone: scalars and steerable features (e3nn irreps), at a transformer's cost.
+
+Every atom carries scalars s [D] and steerable features v (irreps such as ``32x1o`` or ``32x1o+16x2e``), every pair carries scalars e [P].
+A block attends with scalars; the same heads' weights, signed by a gate of the pair, also aggregate spherical harmonics
+:math:`Y_l(\hat r_{ij})` and the neighbours' steerable features:
+
+.. math::
+   m_i^{h,l} = \sum_j a_{ij}^h g_{ij}^h\, Y_l(\hat r_{ij}), \qquad v_i \leftarrow v_i + W_l\,[m_i^l, \textstyle\sum_j a_{ij} v_j]
+
+No tensor product per edge is taken: steerable features meet only in inner products (per atom and per pair), which are invariant, and
+in channel mixing, which is equivariant. After every block the coordinates move along their vectors and distances and directions are taken
+afresh, from the clean geometry as estimated so far, so the network refines a molecule as it goes. Its cost is that of the pair features: O(N^2 P) a block.
+
+Reflections included: all irreps have the parity of the spherical harmonics, so nothing can tell a molecule from its mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import e3nn
+import torch
+from e3nn import o3
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+e3nn.set_optimization_defaults(jit_mode="eager")  # script mode is deprecated in e3nn and opaque to torch.compile
+
+Scalars = Float[Tensor, "batch atom width"]
+Steerable = Float[Tensor, "batch atom irreps"]
+Pairs = Float[Tensor, "batch atom atom pair"]
+Coordinates = Float[Tensor, "batch atom 3"]
+
+_SOFT = 0.1
+"""Angstrom: under this distance a direction fades to zero instead of jumping, which keeps rounding from being amplified."""
+
+
+class RadialBasis(nn.Module):
+    """Gaussians of the distance on [0, reach], the distance itself, and a soft inverse: smooth invariants of a pair."""
+
+    def __init__(self, count: int, reach: float) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(0, reach, count), persistent=False)
+        self.width = reach / count
+        self.features = count + 2
+
+    def forward(self, distance: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs feature"]:
+        d = distance[..., None]
+        bumps = torch.exp(-0.5 * ((d - self.centres) / self.width) ** 2)
+        return torch.cat((bumps, d, 1 / (1 + d)), -1)
+
+
+def directions(x: Coordinates) -> tuple[Float[Tensor, "batch atom atom"], Float[Tensor, "batch atom atom 3"]]:
+    """(distances, unit vectors r_j - r_i), smooth at zero distance."""
+    r = x[:, None] - x[:, :, None]
+    distance = torch.sqrt(r.square().sum(-1) + _SOFT**2)
+    return distance, r / distance[..., None]
+
+
+def harmonics(degrees: list[int], unit: Float[Tensor, "batch atom atom 3"]) -> list[Tensor]:
+    """Y_l of unit vectors for every degree l, with component normalisation."""
+    return [o3.spherical_harmonics(degree, unit, normalize=False, normalization="component") for degree in degrees]
+
+
+class Modulated(nn.Module):
+    """LayerNorm whose scale and shift follow the time embedding (Peebles & Xie 2023)."""
+
+    def __init__(self, width: int, time_width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.affine = nn.Linear(time_width, 2 * width)
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(self, s: Scalars, time: Scalars) -> Scalars:
+        scale, shift = self.affine(time).chunk(2, -1)
+        return self.norm(s) * (1 + scale) + shift
+
+
+def by_degree(v: Steerable, dims: list[int], multiplicity: int) -> list[Float[Tensor, "batch atom channel m"]]:
+    """The parts of each degree, [B, N, multiplicity, 2 l + 1]."""
+    return [part.unflatten(-1, (multiplicity, dim)) for part, dim in zip(v.split([multiplicity * d for d in dims], -1), dims, strict=True)]
+
+
+class Block(nn.Module):
+    """Attention over scalars, steerable features and pairs; a feed-forward step; a pair update; a move of the coordinates."""
+
+    def __init__(self, width: int, heads: int, pair_width: int, irreps: o3.Irreps, time_width: int, radial: int) -> None:
+        super().__init__()
+        self.heads, self.multiplicity = heads, irreps[0].mul
+        self.dims = [ir.dim for _, ir in irreps]
+        self.channels = channels = irreps.num_irreps
+        self.norm_attention, self.norm_forward = Modulated(width, time_width), Modulated(width, time_width)
+        self.norm_pair = nn.LayerNorm(pair_width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.from_pair = nn.Linear(pair_width, heads + self.multiplicity)
+        self.out = nn.Linear(width + pair_width, width)
+        # Steerable features come from the harmonics that each channel aggregated, and from the neighbours' own.
+        self.mix_harmonics, self.mix_neighbours = o3.Linear(irreps, irreps), o3.Linear(irreps, irreps)
+        self.forward_in = nn.Linear(width + channels, 3 * width)
+        self.forward_out = nn.Linear(3 * width, width + channels)
+        self.mix_steerable = o3.Linear(irreps, irreps)
+        self.pair_from_atom = nn.Linear(width, 2 * pair_width)
+        self.pair_vectors = o3.Linear(irreps, o3.Irreps([(8, ir) for _, ir in irreps]))
+        self.pair_in = nn.Linear(pair_width + 8 * len(irreps) + radial, pair_width)
+        self.pair_out = nn.Linear(pair_width, pair_width)
+        self.move = o3.Linear(irreps, o3.Irreps("1x1o"))
+        for last in (self.out, self.forward_out, self.pair_out):
+            nn.init.zeros_(last.bias)
+            with torch.no_grad():
+                last.weight.mul_(0.3)
+        with torch.no_grad():
+            self.move.weight.mul_(0.1)
+
+    def forward(
+        self,
+        s: Scalars,
+        v: Steerable,
+        e: Pairs,
+        time: Scalars,
+        radial: Float[Tensor, "batch atom atom radial"],
+        y_l: list[Tensor],
+        mask: Bool[Tensor, "batch atom atom"],
+    ) -> tuple[Scalars, Steerable, Pairs]:
+        batch, n, width = s.shape
+        normed = self.norm_attention(s, time)
+        pair = self.norm_pair(e)
+        q, k, values = self.qkv(normed).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        bias, gate = self.from_pair(pair).split((self.heads, self.multiplicity), -1)
+        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias.permute(0, 3, 1, 2)
+        attention = logits.to(v.dtype).masked_fill(~mask[:, None], -1e9).softmax(-1).to(values.dtype)
+        attended = (attention @ values).transpose(1, 2).reshape(batch, n, width)
+        spread = attention.permute(0, 2, 3, 1).repeat_interleave(e.shape[-1] // self.heads, -1)
+        s = s + self.out(torch.cat((attended, (spread * pair.to(spread.dtype)).sum(2)), -1))
+        v = v + self._aggregate(attention, gate, v, y_l, mask)
+        norms = torch.cat([part.square().mean(-1) for part in by_degree(v, self.dims, self.multiplicity)], -1)
+        hidden = torch.cat((self.norm_forward(s, time), norms.to(s.dtype)), -1)
+        delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).split((width, self.channels), -1)
+        s = s + delta
+        v = v + self._gated(_mixed(self.mix_steerable, v), gate.to(v.dtype))
+        return s, v, e + self._pair_update(s, v, pair, radial)
+
+    def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor], mask: Tensor) -> Steerable:
+        per_head = attention.permute(0, 2, 3, 1).to(v.dtype)  # [B, i, j, head]
+        signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype) * mask[..., None]
+        parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
+        neighbours = per_head.mean(-1) @ v
+        return _mixed(self.mix_harmonics, torch.cat(parts, -1)) + _mixed(self.mix_neighbours, neighbours)
+
+    def _gated(self, v: Steerable, gate: Float[Tensor, "batch atom channel"]) -> Steerable:
+        """Multiply every channel of every degree by its own scalar."""
+        gates = gate.split(self.multiplicity, -1)
+        parts = by_degree(v, self.dims, self.multiplicity)
+        return torch.cat([(part * g[..., None]).flatten(-2) for part, g in zip(parts, gates, strict=True)], -1)
+
+    def _pair_update(self, s: Scalars, v: Steerable, pair: Pairs, radial: Tensor) -> Pairs:
+        parts = by_degree(_mixed(self.pair_vectors, v), self.dims, 8)
+        products = torch.cat([torch.einsum("bihm,bjhm->bijh", p, p) / p.shape[-1] for p in parts], -1)
+        summed, multiplied = self.pair_from_atom(s).chunk(2, -1)
+        hidden = self.pair_in(torch.cat((pair, products.to(pair.dtype), radial.to(pair.dtype)), -1))
+        hidden = hidden + summed[:, :, None] + summed[:, None] + multiplied[:, :, None] * multiplied[:, None]
+        return self.pair_out(nn.functional.silu(hidden))
+
+
+def _mixed(linear: o3.Linear, v: Steerable) -> Steerable:
+    """Geometry stays in full precision under autocast; it is a small share of the cost."""
+    with torch.autocast(v.device.type, enabled=False):
+        return linear(v.to(linear.weight.dtype))
+
+
+class EquivariantTransformer(nn.Module):
+    """Scalar and pair inputs, and coordinates, to scalar and pair outputs and one vector per atom.
+
+    Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, N, N, pair_features] (symmetric) invariant inputs; time [B, N, time_features];
+    ``noisy`` the coordinates the first block looks at, and ``estimate`` maps the vectors predicted so far [B, N, 3] to those that the next one
+    looks at, both in Angstrom; mask [B, N] real atoms.
+    Returns (atom outputs, pair outputs (symmetric), vectors). Raises ValueError for irreps that are not spherical harmonics' (l > 0, parity (-1)^l,
+    equal multiplicities) or widths that heads do not divide.
+    """
+
+    def __init__(
+        self,
+        atom_features: int,
+        pair_features: int,
+        time_features: int,
+        atom_outputs: int,
+        pair_outputs: int,
+        *,
+        width: int = 192,
+        pair_width: int = 64,
+        blocks: int = 6,
+        heads: int = 8,
+        irreps: str = "32x1o",
+        radial: int = 32,
+        reach: float = 8.0,
+    ) -> None:
+        super().__init__()
+        features = o3.Irreps(irreps)
+        if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1:
+            raise ValueError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
+        if width % heads or pair_width % heads or features[0].mul % heads:
+            raise ValueError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
+        time_width = 64
+        self.degrees, self.steerable = [ir.l for _, ir in features], features.dim
+        self.basis = RadialBasis(radial, reach)
+        self.embed_time = nn.Sequential(nn.Linear(time_features, 2 * time_width), nn.SiLU(), nn.Linear(2 * time_width, time_width), nn.SiLU())
+        self.embed_atom = nn.Linear(atom_features + time_width, width)
+        self.embed_pair = nn.Linear(pair_features + self.basis.features, pair_width)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, pair_width, features, time_width, self.basis.features) for _ in range(blocks)
+        )
+        self.norm_atom, self.norm_pair = Modulated(width, time_width), nn.LayerNorm(pair_width)
+        self.head_atom = nn.Linear(width, atom_outputs)
+        self.head_pair = nn.Sequential(nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, pair_outputs))
+
+    def forward(
+        self,
+        atoms: Scalars,
+        bonds: Pairs,
+        time: Scalars,
+        noisy: Coordinates,
+        estimate: Callable[[Coordinates], Coordinates],
+        mask: Bool[Tensor, "batch atom"],
+    ) -> tuple[Scalars, Pairs, Coordinates]:
+        pair_mask = mask[:, :, None] & mask[:, None] & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+        vectors = torch.zeros(*mask.shape, 3, dtype=torch.promote_types(atoms.dtype, torch.float32), device=mask.device)
+        time = self.embed_time(time)
+        s = self.embed_atom(torch.cat((atoms, time.to(atoms.dtype)), -1))
+        v = vectors.new_zeros(*mask.shape, self.steerable)
+        radial, y_l = self.look(noisy)
+        e = self.embed_pair(torch.cat((bonds, radial.to(bonds.dtype)), -1))
+        for block in self.blocks:
+            s, v, e = block(s, v, e, time, radial, y_l, pair_mask)
+            vectors = vectors + torch.where(mask[..., None], _mixed(block.move, v), 0.0)
+            if block is not self.blocks[-1]:
+                radial, y_l = self.look(estimate(vectors))
+        return self.head_atom(self.norm_atom(s, time)), self.head_pair(self.norm_pair(e)), vectors
+
+    def look(self, x: Coordinates) -> tuple[Tensor, list[Tensor]]:
+        distance, unit = directions(x)
+        return self.basis(distance), harmonics(self.degrees, unit)
+
+
+def fourier(x: Float[Tensor, "*shape"], count: int, longest: float) -> Float[Tensor, "*shape feature"]:
+    """sin and cos of x at ``count`` geometrically spaced wavelengths from ``longest`` down."""
+    frequencies = 2 * math.pi / longest * 2.0 ** torch.arange(count, dtype=x.dtype, device=x.device)
+    angle = x[..., None] * frequencies
+    return torch.cat((angle.sin(), angle.cos()), -1)

@@ -1,0 +1,42 @@
+r"""Alignment of noise with data: the rotation, and the order of the atoms, in which the noise lies nearest to the molecule.
+
+Noise is invariant under rotation, reflection and relabelling, and so is the model; of all equivalent noises the nearest gives the straightest
+path (Klein et al. 2023, Song et al. 2023). It voids the ELBO: the noise is no longer independent of the data.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from scidiff.layout import Layout
+from scidiff.process import Coupling
+
+Coordinates = Float[Tensor, "batch atom 3"]
+
+
+def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
+    """The orthogonal map of the noise that minimises |x_0 - R noise|^2 (Kabsch), by SVD in float64; reflections allowed, as the model is E(3)."""
+    covariance = torch.einsum("bni,bnj->bij", noise.double(), x_0.double())
+    u, _, vh = torch.linalg.svd(covariance)
+    return (noise.double() @ (u @ vh)).to(noise)
+
+
+def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
+    """The assignment of noise points to atoms that minimises the squared distance (Hungarian algorithm)."""
+    gain = (x_0 @ noise.transpose(1, 2)).cpu().numpy()
+    sizes = layout.mask.sum(1).tolist()
+    index = torch.arange(noise.shape[1]).repeat(len(sizes), 1)
+    for row, n in enumerate(sizes):
+        index[row, :n] = torch.from_numpy(linear_sum_assignment(gain[row, :n, :n], maximize=True)[1])
+    return noise.gather(1, index.to(noise.device)[..., None].expand_as(noise))
+
+
+def permute_and_rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
+    """Rotate, permute, rotate again: a descent on the joint problem."""
+    return rotate(x_0, permute(x_0, rotate(x_0, noise, layout), layout), layout)
+
+
+COUPLINGS: dict[str, Coupling] = {"rotation": rotate, "permutation": permute, "permutation_rotation": permute_and_rotate}

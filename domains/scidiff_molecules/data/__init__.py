@@ -1,0 +1,23 @@
+"""Molecular data: QM9 and its shipped sample, bonds, hydrogens, and the dataset that carries them."""
+
+from __future__ import annotations
+
+from .bonds import Bonds, assign_bonds
+from .dataset import Molecule, MoleculeDataset, size_histogram
+from .hydrogens import add_hydrogens, to_implicit
+from .qm9 import cache_folder, load_qm9, split_indices
+from .sample import load_sample
+
+__all__ = [
+    "Bonds",
+    "Molecule",
+    "MoleculeDataset",
+    "add_hydrogens",
+    "assign_bonds",
+    "cache_folder",
+    "load_qm9",
+    "load_sample",
+    "size_histogram",
+    "split_indices",
+    "to_implicit",
+]

@@ -1,0 +1,83 @@
+"""From states to RDKit molecules: atoms, formal charges, Kekule bonds and a conformer, exactly as generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Geometry import Point3D
+
+from scidiff.process import Layouts, State
+from scidiff_molecules.data.hydrogens import add_hydrogens
+from scidiff_molecules.sdf import STATUS
+from scidiff_molecules.sdf.reading import FAILED
+from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, Vocabulary
+
+_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One generated molecule with its hydrogens. ``reason`` is empty if RDKit sanitises it; else it is RDKit's, and ``mol`` is as the model made it.
+
+    The molecule's property ``scidiff_status`` says the same: ``ok``, or ``failed: `` and the reason.
+    """
+
+    id: int
+    mol: Chem.Mol
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        self.mol.SetProp(STATUS, f"{FAILED}{self.reason}" if self.reason else "ok")
+        self.mol.SetProp("_Name", f"molecule {self.id}")
+
+    @property
+    def smiles(self) -> str:
+        """Canonical SMILES without explicit hydrogens; empty if the molecule does not sanitise."""
+        return "" if self.reason else Chem.MolToSmiles(Chem.RemoveHs(self.mol))
+
+
+def decode(state: State, layouts: Layouts, vocabulary: Vocabulary, scale: float, ids: list[int]) -> list[Generated]:
+    """A batch of clean states as molecules. Labels that need hydrogens get them, placed around heavy atoms that keep their positions."""
+    positions = (state[POSITIONS].double() * scale).cpu().numpy()
+    elements, bonds = state[ELEMENTS].cpu().numpy(), state[BONDS].cpu().numpy()
+    sizes = layouts[ELEMENTS].mask.sum(1).tolist()
+    return [
+        finish(ids[b], build(positions[b, :n], elements[b, :n], bonds[b, :n, :n], vocabulary)) for b, n in enumerate(sizes)
+    ]
+
+
+def build(positions: NDArray[np.float64], labels: NDArray[np.int64], bonds: NDArray[np.int64], vocabulary: Vocabulary) -> Chem.RWMol:
+    """An unsanitised molecule with a conformer: what the model stated and nothing else."""
+    mol = Chem.RWMol()
+    conformer = Chem.Conformer(len(labels))
+    for i, label in enumerate(labels.tolist()):
+        token = vocabulary.tokens[label]
+        atom = Chem.Atom(token.number)
+        atom.SetFormalCharge(token.charge)
+        atom.SetNumExplicitHs(token.hydrogens)
+        atom.SetNoImplicit(True)
+        mol.AddAtom(atom)
+        conformer.SetAtomPosition(i, Point3D(*positions[i].tolist()))
+    for i, j in zip(*np.nonzero(np.triu(bonds, 1)), strict=True):
+        mol.AddBond(int(i), int(j), _ORDERS[int(bonds[i, j])])
+    mol.AddConformer(conformer, assignId=True)
+    return mol
+
+
+def finish(number: int, mol: Chem.RWMol) -> Generated:
+    """Complete the hydrogens and sanitise; a molecule that RDKit refuses comes back as it is, with RDKit's reason."""
+    with rdBase.BlockLogs():
+        try:
+            full = add_hydrogens(mol.GetMol())
+        except (RuntimeError, ValueError) as error:
+            return Generated(number, mol.GetMol(), f"hydrogens: {error}")
+        clean = Chem.Mol(full)
+        try:
+            Chem.SanitizeMol(clean)
+        except (ValueError, RuntimeError) as error:
+            return Generated(number, full, " ".join(str(error).split()))
+        Chem.AssignStereochemistryFrom3D(clean)
+    return Generated(number, clean)

@@ -1,0 +1,117 @@
+"""``scidiff demo``: molecules from the shipped model, judged; a short training to watch; a page where they turn; all in MLflow."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rdkit
+import torch
+from rich.console import Console
+
+from scidiff import __version__
+from scidiff.config import flatten
+from scidiff.tracking import Tracker
+from scidiff.train.loop import TrainConfig, fit
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.metrics import Evaluation, evaluate
+from scidiff_molecules.model import BackboneConfig
+from scidiff_molecules.output import writer
+from scidiff_molecules.recipe import DataConfig, Recipe
+from scidiff_molecules.report import Curve, MoleculeView, Series, metric_tables, write_page
+from scidiff_molecules.report.pictures import molecule_grid
+from scidiff_molecules.task import MoleculeTask
+
+MOLECULES, SEED, TRAIN_SECONDS = 100, 0, 20.0
+
+
+@dataclass
+class _Watched:
+    """A tracker that also keeps the metrics, for the page's curve."""
+
+    tracker: Tracker
+    series: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self.tracker.log_metrics(metrics, step)
+        for name, value in metrics.items():
+            self.series[name].append((step, value))
+
+    def log_artifact(self, path: Path, artifact_path: str = "") -> None:
+        self.tracker.log_artifact(path, artifact_path)
+
+
+def demo(folder: Path, tracking_uri: str | None) -> None:
+    """The tour; see the module. Everything is written to ``folder``, the run is new each time."""
+    console = Console()
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = _recipe()
+    with Tracker.start("demo", folder, flatten(recipe), {"scidiff.domain": "molecules"}, tracking_uri, resume=False) as tracker:
+        generated, evaluation, facts = _generate(folder, console)
+        tracker.log_metrics({f"generated/{key}": value for key, value in evaluation.to_metrics().items()}, 0)
+        watched = _Watched(tracker)
+        console.rule(f"training on the shipped sample for {TRAIN_SECONDS:.0f} seconds, from nothing")
+        fit(MoleculeTask(recipe), recipe.train, folder / "training", watched, device="cpu", resume=False)
+        page = write_page(
+            folder / "molecules.html",
+            title=f"{MOLECULES} molecules from the model qm9",
+            molecules=generated,
+            tables=metric_tables(evaluation),
+            curves=[_curve(watched.series)],
+            facts=facts,
+            notes=evaluation.notes,
+        )
+        for path in (page, folder / "molecules.sdf", folder / "molecules.png"):
+            tracker.log_artifact(path)
+    store = tracking_uri or f"sqlite:///{Path.cwd() / 'mlruns.db'}"
+    console.rule("where to look")
+    console.print(f"molecules that turn    {page.resolve()}", f"the molecules          {folder.resolve() / 'molecules.sdf'}", sep="\n")
+    console.print(f"the run in MLflow      mlflow ui --backend-store-uri {store}", soft_wrap=True)
+
+
+def _recipe() -> Recipe:
+    """A small model on the sample: what twenty seconds of a laptop can show learning with."""
+    return Recipe(
+        name="demo",
+        data=DataConfig(source="sample", valid=200),
+        backbone=BackboneConfig(width=64, pair_width=32, blocks=3, irreps="8x1o"),
+        train=TrainConfig(
+            steps=100_000, batch_size=64, warmup=20, log_every=5, validate_every=100_000, save_every=100_000, preview_every=100_000,
+            max_seconds=TRAIN_SECONDS, clip_norm=20,
+        ),
+    )  # fmt: skip
+
+
+def _generate(folder: Path, console: Console) -> tuple[list[MoleculeView], Evaluation, dict[str, str]]:
+    """Molecules to SDF and to pictures, judged; and the facts that repeat the run."""
+    generator = MoleculeGenerator.load("qm9")
+    console.rule(f"generating {MOLECULES} molecules with the model qm9")
+    started = time.perf_counter()
+    with writer(folder / "molecules.sdf") as file, console.status("generating"):
+        molecules = list(generator.stream(MOLECULES, seed=SEED))
+        for molecule in molecules:
+            file.write(molecule, {"seed": SEED, "model": "qm9"})
+    seconds = time.perf_counter() - started
+    console.print(f"{MOLECULES} molecules in {seconds:.1f} s, {MOLECULES / seconds:.1f} a second, {generator.calls} network calls each")
+    evaluation = evaluate([molecule.mol for molecule in molecules], "qm9", name="molecules.sdf")
+    console.print(evaluation.table())
+    molecule_grid([molecule.mol for molecule in molecules[:25]], folder / "molecules.png")
+    facts = {
+        "command": f"scidiff molecules generate -n {MOLECULES} --seed {SEED}",
+        "model": f"qm9, {generator.metadata['step']:,} training steps",
+        "sampler": " ".join(f"{key}={value}" for key, value in generator.sampler.model_dump().items()),
+        "network calls a molecule": str(generator.calls),
+        "time": f"{seconds:.1f} s on {torch.get_num_threads()} threads",
+        "versions": f"scidiff {__version__}, rdkit {rdkit.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+    return [MoleculeView.of(molecule.mol, f"molecule {molecule.id}") for molecule in molecules], evaluation, facts
+
+
+def _curve(series: Mapping[str, list[tuple[int, float]]]) -> Curve:
+    parts = {name: series[f"train/loss/{name}"] for name in ("positions", "elements", "bonds")}
+    lines = [Series(name, [step for step, _ in points], [value for _, value in points]) for name, points in parts.items()]
+    return Curve("Learning, twenty seconds from nothing", "step", "loss a molecule", lines)

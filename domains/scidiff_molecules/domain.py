@@ -1,0 +1,58 @@
+"""The molecule domain, as the core finds it. Heavy imports wait inside the methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from scidiff.config import Config
+from scidiff.domain import ModelInfo
+
+if TYPE_CHECKING:
+    from scidiff_molecules.task import MoleculeTask
+
+
+class MoleculeDomain:
+    """Implements :class:`scidiff.domain.Domain`."""
+
+    name = "molecules"
+    description = "Equivariant generation of 3D molecules."
+
+    def commands(self) -> typer.Typer:
+        from scidiff_molecules.cli import app
+
+        return app
+
+    def recipe(self) -> type[Config]:
+        from scidiff_molecules.recipe import Recipe
+
+        return Recipe
+
+    def task(self, recipe: Any) -> MoleculeTask:
+        from scidiff_molecules.task import MoleculeTask
+
+        return MoleculeTask(recipe)
+
+    def demo(self, folder: Path, tracking_uri: str | None) -> None:
+        from scidiff_molecules.demo import demo
+
+        demo(folder, tracking_uri)
+
+    def models(self) -> list[ModelInfo]:
+        from scidiff_molecules.registry import shipped_models
+
+        return [ModelInfo(name, _describe(path), path) for name, path in shipped_models().items()]
+
+
+def _describe(path: Path) -> str:
+    """One line from the header of a weights file."""
+    from scidiff.train.weights import load_weights
+
+    about = load_weights(path)[1]
+    data = about["data"]
+    return f"{data['source']}, {about['molecules']:,} molecules, {data['hydrogens']} hydrogens, {about['step']:,} steps"
+
+
+DOMAIN = MoleculeDomain()

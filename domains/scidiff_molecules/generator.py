@@ -1,0 +1,160 @@
+"""Generating molecules: fixed blocks of sample ids, so that any molecule of a run can be made again alone, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from rdkit import Chem
+from torch import Tensor
+
+from scidiff.config import Config
+from scidiff.denoiser import Denoiser
+from scidiff.errors import UserError
+from scidiff.layout import Layout
+from scidiff.process import Layouts, State
+from scidiff.random import Noise, draw_categorical
+from scidiff.sampling import RULES, Sample, sample, time_grid
+from scidiff.sampling.grid import GridName
+from scidiff.train.weights import load_weights
+from scidiff_molecules.decode import Generated, decode
+from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
+from scidiff_molecules.registry import find_model
+from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
+
+MAX_MOLECULES = 100_000_000
+MAX_STEPS = 1000
+BLOCK = 50
+"""Molecules that share a network call by default. Part of a result's identity: outputs are bit-equal for equal blocks only."""
+
+
+class SamplerConfig(Config):
+    """How to walk from noise to molecules; the defaults are what docs/results.md found best at the default number of steps."""
+
+    steps: int = Field(50, ge=1, le=MAX_STEPS)
+    rule: str = "first"
+    grid: GridName = "uniform"
+    churn_positions: float = Field(0.0, ge=0, le=1)
+    churn_labels: float = Field(1.0, ge=0, le=1)
+
+
+class MoleculeGenerator:
+    """A trained model, ready to generate.
+
+    >>> molecules = MoleculeGenerator.load("qm9").generate(100, seed=0)  # doctest: +SKIP
+    """
+
+    def __init__(self, denoiser: Denoiser, statistics: Statistics, metadata: Mapping[str, Any], sampler: SamplerConfig | None = None) -> None:
+        self.denoiser = denoiser.eval()
+        self.statistics = statistics
+        self.metadata = dict(metadata)
+        self.sampler = SamplerConfig.model_validate(metadata.get("sampler", {})) if sampler is None else sampler
+
+    @classmethod
+    def load(cls, model: str | Path = "qm9", *, device: str = "cpu") -> MoleculeGenerator:
+        """A shipped model by name, or a safetensors file. Raises UserError for an unknown name (listing the known) or a bad file."""
+        tensors, metadata = load_weights(find_model(model))
+        if metadata.get("domain") != "molecules":
+            raise UserError(f"{model}: these weights are not a molecule model (domain {metadata.get('domain')!r})")
+        statistics = Statistics.from_json(metadata["statistics"])
+        noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
+        denoiser = build_denoiser(noise, backbone, statistics)
+        try:
+            denoiser.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(f"{model}: the weights do not fit the model that their header describes: {error}") from None
+        return cls(denoiser.to(_device(device)), statistics, metadata)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def calls(self) -> int:
+        """Network calls a molecule takes with the current sampler."""
+        return self.sampler.steps * {"heun": 2, "corrector": 2}.get(self.sampler.rule, 1) - (self.sampler.rule in ("heun", "corrector"))
+
+    def generate(
+        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
+    ) -> list[Chem.Mol]:
+        """``n`` RDKit molecules with hydrogens and a conformer. One that does not sanitise is among them as the model made it, its property
+        ``scidiff_status`` saying why. See :meth:`stream` for the arguments and errors."""
+        return [one.mol for one in self.stream(n, seed=seed, steps=steps, atoms=atoms, first=first, batch_size=batch_size)]
+
+    def stream(
+        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
+    ) -> Iterator[Generated]:
+        """Molecules as they are made, in the order of their ids. ``atoms``: that many in every molecule (heavy ones for a model with implicit hydrogens).
+
+        A block of ``batch_size`` consecutive ids is always computed whole, so id 41 is the same to the bit whichever ids are asked for. The noise depends
+        on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError for n, steps, atoms, first or batch_size out of range.
+        """
+        steps = self.sampler.steps if steps is None else steps
+        self._check(n, steps, atoms, first, batch_size)
+        sampler = self.sampler.model_copy(update={"steps": steps})
+        for block in range(first // batch_size, -(-(first + n) // batch_size)):
+            ids = torch.arange(block * batch_size, (block + 1) * batch_size)
+            wanted = set(range(max(first, block * batch_size), min(first + n, (block + 1) * batch_size)))
+            drawn, layout = self.sample(ids, seed, sampler, atoms)
+            rows = [row for row, number in enumerate(ids.tolist()) if number in wanted]
+            state = {name: field[rows] for name, field in drawn.state.items()}
+            kept = {name: _rows(one, rows) for name, one in layout.items()}
+            yield from decode(state, kept, self.statistics.vocabulary, self.statistics.scale, [int(ids[row]) for row in rows])
+
+    def sample(self, ids: Tensor, seed: int, sampler: SamplerConfig, atoms: int | None = None) -> tuple[Sample, Layouts]:
+        """The states of one block of ids, before they become molecules."""
+        noise = Noise(seed, ids.to(self.device))
+        sizes = self._sizes(noise, atoms)
+        layout = layouts(sizes, int(sizes.max()))
+        shape = layout[ELEMENTS].mask.shape
+        like: State = {
+            POSITIONS: torch.zeros(*shape, 3, dtype=next(self.denoiser.parameters()).dtype, device=self.device),
+            ELEMENTS: torch.zeros(shape, dtype=torch.int64, device=self.device),
+            BONDS: torch.zeros(*shape, shape[1], dtype=torch.int64, device=self.device),
+        }
+        process = self.denoiser.process
+        drawn = sample(
+            self.denoiser,
+            process,
+            layout,
+            noise,
+            time_grid(process.fields[POSITIONS].schedule, sampler.steps, sampler.grid),
+            RULES[sampler.rule],
+            like,
+            churn={POSITIONS: sampler.churn_positions, ELEMENTS: sampler.churn_labels, BONDS: sampler.churn_labels},
+            self_conditioning=self.metadata.get("backbone", {}).get("self_conditioning", False),
+        )
+        return drawn, layout
+
+    def _sizes(self, noise: Noise, atoms: int | None) -> Tensor:
+        if atoms is not None:
+            return torch.full((len(noise.ids),), atoms, device=self.device)
+        histogram = torch.tensor(self.statistics.sizes, dtype=torch.float64, device=self.device)
+        return draw_categorical(histogram.expand(len(noise.ids), -1), noise.scalar("size", 0))
+
+    def _check(self, n: int, steps: int, atoms: int | None, first: int, batch_size: int) -> None:
+        largest = 4 * (len(self.statistics.sizes) - 1)
+        bounds = (("n", n, 1, MAX_MOLECULES), ("steps", steps, 1, MAX_STEPS), ("first", first, 0, 2**62), ("batch_size", batch_size, 1, 10_000))
+        for name, value, low, high in bounds:
+            if not low <= value <= high:
+                raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
+        if atoms is not None and not 1 <= atoms <= largest:
+            raise UserError(f"atoms = {atoms}: this model was trained on up to {len(self.statistics.sizes) - 1}; ask for 1 to {largest}")
+
+
+def _rows(layout: Layout, rows: list[int]) -> Layout:
+    return replace(layout, mask=layout.mask[rows])
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu, or install a CUDA build of torch")
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: known are cpu, cuda and auto")
+    return torch.device(name)

@@ -1,0 +1,21 @@
+"""SDF files: reading and writing, streamed, bounded, and with nothing lost on the way."""
+
+from __future__ import annotations
+
+from scidiff_molecules.sdf.reading import STATUS, ReadFailure, read_sdf, sanitize_fault
+from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
+from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text
+
+__all__ = [
+    "STATUS",
+    "Failed",
+    "ReadFailure",
+    "SdfWriter",
+    "Structure",
+    "atomic_text",
+    "build_mol",
+    "read_sdf",
+    "sanitize_fault",
+    "structure_of",
+    "with_conformer",
+]

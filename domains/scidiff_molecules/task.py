@@ -1,0 +1,122 @@
+"""The molecule domain's training task: QM9 (or the shipped sample) as batches, the objective, validation and previews."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scidiff.denoiser import Denoiser
+from scidiff.objective import Objective, Term, TimeLaw, Weight
+from scidiff.random import Noise
+from scidiff.train.task import Batch, Preview
+from scidiff_molecules.couplings import COUPLINGS
+from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
+from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.metrics import evaluate
+from scidiff_molecules.model import Statistics, build_denoiser
+from scidiff_molecules.recipe import Recipe
+from scidiff_molecules.report.pictures import molecule_grid
+from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
+
+_VALIDATION_BATCH = 256
+
+
+def measure(dataset: MoleculeDataset) -> Statistics:
+    """The statistics of a training set: what the model and its noise need to know of it."""
+    fields = dataset.dense(torch.arange(len(dataset)))
+    mask = fields["mask"]
+    vocabulary = Vocabulary.of(*(fields[k][mask] for k in ("z", "charge", "num_h")))
+    labels = vocabulary.encode(*(fields[k][mask] for k in ("z", "charge", "num_h")))
+    pair = torch.triu(mask[:, :, None] & mask[:, None], diagonal=1)
+    bonds = torch.bincount(fields["bonds"][pair], minlength=BOND_LABELS).double()
+    elements = torch.bincount(labels, minlength=len(vocabulary)).double()
+    centred = fields["pos"] - fields["pos"].sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+    scale = float(centred[mask].square().mean().sqrt())
+    sizes = tuple(size_histogram(dataset).tolist())
+    return Statistics(vocabulary, tuple((elements / elements.sum()).tolist()), tuple((bonds / bonds.sum()).tolist()), round(scale, 4), sizes)
+
+
+class MoleculeTask:
+    """Implements :class:`scidiff.train.task.Task`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        data = recipe.data
+        if data.source == "qm9":
+            whole, valid = (load_qm9(split, hydrogens=data.hydrogens, cache=data.cache) for split in ("train", "valid"))
+        else:
+            whole, valid = (load_sample(split, hydrogens=data.hydrogens) for split in ("train", "valid"))
+        usable = torch.arange(len(whole))[whole.fields["assigned"][whole.rows]]
+        self.dataset = whole.select(usable if data.limit is None else usable[: data.limit])
+        self.valid = valid.select(torch.arange(min(data.valid, len(valid))))
+        self.sizes = self.dataset.sizes
+        self.statistics = measure(self.dataset)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
+            self.denoiser = build_denoiser(recipe.noise, recipe.backbone, self.statistics)
+        self.objective = self._objective()
+
+    def _objective(self) -> Objective:
+        loss = self.recipe.loss
+        terms = {
+            POSITIONS: Term(Weight(loss.positions), scale=loss.positions_scale),
+            ELEMENTS: Term(score=loss.labels, scale=loss.elements_scale),
+            BONDS: Term(score=loss.labels, scale=loss.bonds_scale),
+        }
+        law = TimeLaw(loss.time_law, mean=loss.time_mean, std=loss.time_std)
+        couplings = {} if loss.alignment == "none" else {POSITIONS: COUPLINGS[loss.alignment]}
+        return Objective(self.denoiser.process, terms, law, couplings)
+
+    def batch(self, examples: Tensor) -> Batch:
+        return self._batch(self.dataset, examples)
+
+    def _batch(self, dataset: MoleculeDataset, examples: Tensor) -> Batch:
+        bucket = self.recipe.data.bucket
+        atoms = -(-int(dataset.sizes[examples].max()) // bucket) * bucket
+        return Batch(*state(dataset.dense(examples, atoms), self.statistics.vocabulary, self.statistics.scale))
+
+    @torch.no_grad()
+    def validate(self, denoiser: Denoiser) -> dict[str, float]:
+        """Training losses and ELBO rates in nats a molecule on validation molecules, with the same noise every time."""
+        sums: dict[str, Tensor] = {}
+        device = next(denoiser.parameters()).device
+        for examples in torch.arange(len(self.valid)).split(_VALIDATION_BATCH):
+            batch = self._batch(self.valid, examples)
+            u = (torch.arange(len(examples)).double() + 0.5) / len(examples)
+            loss = self.objective(
+                denoiser,
+                {k: v.to(device) for k, v in batch.state.items()},
+                {k: v.to(device) for k, v in batch.layouts.items()},
+                Noise(self.recipe.train.seed, examples.to(device)),
+                u.to(device),
+                step=2**31,  # apart from every training epoch
+            )
+            parts = {f"loss/{k}": v for k, v in loss.terms.items()} | {f"nats/{k}": v for k, v in loss.nats.items()} | {"loss": loss.total}
+            for name, value in parts.items():
+                sums[name] = sums.get(name, torch.zeros(())) + value.sum().cpu()
+        return {name: float(value) / len(self.valid) for name, value in sums.items()}
+
+    def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        generator = MoleculeGenerator(denoiser, self.statistics, self.metadata(), SamplerConfig(steps=self.recipe.preview.steps))
+        molecules = generator.generate(self.recipe.preview.molecules, seed=1)
+        metrics = evaluate(molecules, reference=None).to_metrics()
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = folder / f"step-{step:07d}.png"
+        molecule_grid(molecules[:25], picture)
+        return Preview(metrics, (picture,))
+
+    def metadata(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "domain": "molecules",
+            "name": recipe.name,
+            "noise": recipe.noise.model_dump(mode="json"),
+            "backbone": recipe.backbone.model_dump(mode="json"),
+            "statistics": self.statistics.to_json(),
+            "data": recipe.data.model_dump(mode="json", exclude={"cache"}),
+            "loss": recipe.loss.model_dump(mode="json"),
+            "molecules": len(self.dataset),
+        }

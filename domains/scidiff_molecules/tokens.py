@@ -1,0 +1,82 @@
+"""Atom tokens: what one label of the elements field stands for, and the dense state that the core sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scidiff.layout import Layout
+from scidiff.process import State
+
+POSITIONS, ELEMENTS, BONDS = "positions", "elements", "bonds"
+BOND_LABELS = 4
+"""none, single, double, triple (Kekule orders)."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """An atom's element (atomic number), formal charge and implicit hydrogens (0 where hydrogens are atoms of their own)."""
+
+    number: int
+    charge: int
+    hydrogens: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a data set, most frequent first. Position in ``tokens`` is the label."""
+
+    tokens: tuple[Token, ...]
+
+    @classmethod
+    def of(cls, number: Int[Tensor, " atom"], charge: Int[Tensor, " atom"], hydrogens: Int[Tensor, " atom"]) -> Vocabulary:
+        counts = Counter(zip(number.tolist(), charge.tolist(), hydrogens.tolist(), strict=True))
+        return cls(tuple(Token(*key) for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, number: Tensor, charge: Tensor, hydrogens: Tensor) -> Int[Tensor, "*shape"]:
+        """Labels of atoms. Raises ValueError naming the first token that is not in the vocabulary."""
+        key = (number.long() * 32 + charge.long() + 16) * 32 + hydrogens.long()
+        known = torch.tensor([(t.number * 32 + t.charge + 16) * 32 + t.hydrogens for t in self.tokens])
+        order = known.argsort()
+        place = torch.searchsorted(known[order], key).clamp(max=len(known) - 1)
+        labels = order[place]
+        wrong = known[labels] != key
+        if bool(wrong.any()):
+            where = tuple(int(i) for i in wrong.nonzero()[0])
+            atom = (int(number[where]), int(charge[where]), int(hydrogens[where]))
+            raise ValueError(f"atom {where} (atomic number, charge, hydrogens) = {atom} is not in the vocabulary of {len(self)} tokens")
+        return labels
+
+    def to_list(self) -> list[list[int]]:
+        return [[t.number, t.charge, t.hydrogens] for t in self.tokens]
+
+    @classmethod
+    def from_list(cls, rows: list[list[int]]) -> Vocabulary:
+        return cls(tuple(Token(*row) for row in rows))
+
+
+def layouts(sizes: Int[Tensor, " batch"], n_max: int) -> dict[str, Layout]:
+    """Positions in the zero-centre-of-mass subspace, elements per atom, bonds per unordered pair."""
+    return {
+        POSITIONS: Layout.nodes(sizes, n_max, centred=True),
+        ELEMENTS: Layout.nodes(sizes, n_max),
+        BONDS: Layout.symmetric_pairs(sizes, n_max),
+    }
+
+
+def state(dense: Mapping[str, Tensor], vocabulary: Vocabulary, scale: float) -> tuple[State, dict[str, Layout]]:
+    """A padded batch (pos [B, N, 3] in Angstrom, z, charge, num_h, mask [B, N], bonds [B, N, N]) as a state in units of ``scale`` and its layouts."""
+    mask: Bool[Tensor, "batch atom"] = dense["mask"]
+    layout = layouts(mask.sum(1), mask.shape[1])
+    first = vocabulary.tokens[0]
+    filled = (torch.where(mask, dense[k], v) for k, v in zip(("z", "charge", "num_h"), (first.number, first.charge, first.hydrogens), strict=True))
+    positions: Float[Tensor, "batch atom 3"] = layout[POSITIONS].project(dense["pos"].float() / scale)
+    return {POSITIONS: positions, ELEMENTS: vocabulary.encode(*filled), BONDS: dense["bonds"].long()}, layout
