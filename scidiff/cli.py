@@ -27,7 +27,7 @@ class DomainGroup(TyperGroup):
     """Stands for a domain's commands until one is asked for; so that ``scidiff --help`` imports no domain."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        command = typer.main.get_command(load_domain(str(self.name)).commands())
+        command = typer.main.get_group(load_domain(str(self.name)).commands())
         return command.make_context(info_name, args, parent=parent, **extra)
 
 
@@ -77,10 +77,11 @@ def main() -> None:
         app(prog_name="scidiff")
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(asked: bool) -> bool:
     if asked:
         typer.echo(f"scidiff {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -125,7 +126,7 @@ def demo(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="A recipe, such as configs/molecules/qm9.yaml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values over the recipe's: train.steps=1000")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as train.steps=1000.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME_OF_CONFIG).")] = None,
     tracking_uri: TrackingUri = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
@@ -151,14 +152,24 @@ def track_sync(
     tracking_uri: Annotated[str | None, typer.Option(help="Send to this store instead of the run's own.")] = None,
 ) -> None:
     """Send to MLflow what a run could not send when it was made; each line once, in order."""
+    from rich.console import Console
+
     from scidiff.tracking import find_spools, sync
 
     spools = find_spools(folder)
     if not spools:
         raise UserError(f"{folder}: no run is recorded here or below (tracking/run.json)")
+    failed: list[str] = []
     for spool in spools:
-        report = sync(spool, tracking_uri)
+        try:
+            with Console(stderr=True).status(f"sending {spool}"):
+                report = sync(spool, tracking_uri)
+        except UserError as error:
+            failed.append(str(error))
+            continue
         typer.echo(f"{report.folder}: {report.lines} lines sent to run {report.run_id} of {report.tracking_uri}")
+    if failed:
+        raise UserError("\n".join(failed))
 
 
 def _fit(domain: Domain, recipe: Any, out: Path, tracking_uri: str | None, device: str, resume: bool) -> Path:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,7 @@ _SMALLEST_ALPHA = 1e-4
 """noise and score divide by alpha, which straight and cosine schedules take to 0 at t = 1."""
 
 
+@runtime_checkable
 class Denoise(Protocol):
     """What samplers, objectives and guidance work with: (x_t, t, layouts, condition, previous) -> a posterior for every field."""
 
@@ -87,6 +88,7 @@ class Parametrisation:
         return torch.where(t > 0, skip, 1.0), torch.where(t > 0, out, 0.0)
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A network over whole states. ``inputs``: reals scaled by c_in, labels as they are; ``t``: per-entry times of every field.
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,7 +24,7 @@ import typer
 from scidiff.config import Config
 from scidiff.errors import UserError, did_you_mean
 
-__all__ = ["GROUP", "Domain", "ModelInfo", "find_domains", "load_domain", "missing_extra_named"]
+__all__ = ["GROUP", "Domain", "DomainEntry", "ModelInfo", "find_domains", "load_domain", "missing_extra_named"]
 
 GROUP = "scidiff.domains"
 
@@ -72,17 +73,42 @@ class Domain(Protocol):
         ...
 
 
-def find_domains() -> dict[str, EntryPoint]:
-    """Name to entry point of every installed domain, sorted by name; nothing is imported.
+@dataclass(frozen=True)
+class DomainEntry:
+    """An installed domain, not yet imported: ``value`` is ``module:object``, ``extras`` are those of its ``package``."""
+
+    name: str
+    value: str
+    package: str
+    extras: tuple[str, ...]
+
+    @property
+    def origin(self) -> str:
+        """For messages: what is named, and by whom."""
+        return f"{self.value} of the package {self.package}"
+
+    def load(self) -> Any:
+        """Import the object."""
+        module, _, path = self.value.partition(":")
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def find_domains() -> dict[str, DomainEntry]:
+    """Name to entry of every installed domain, sorted by name; nothing is imported.
 
     Raises :class:`~scidiff.errors.UserError` when two packages claim one name.
     """
-    found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    found: dict[str, DomainEntry] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: str(point.name)):
+        package = point.dist.name if point.dist is not None else "unknown"
+        extras = tuple(point.dist.metadata.get_all("Provides-Extra") or ()) if point.dist is not None else ()
+        entry = DomainEntry(point.name, point.value, package, extras)
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
-            owners = f"{_distribution(other)} ({other.value}) and {_distribution(entry)} ({entry.value})"
-            raise UserError(f"the domain {entry.name!r} is claimed by {owners}: uninstall one of them")
+            raise UserError(f"the domain {entry.name!r} is claimed by {other.origin} and by {entry.origin}: uninstall one of them")
     return found
 
 
@@ -101,12 +127,12 @@ def load_domain(name: str) -> Domain:
         with missing_extra_named(name):
             domain = entry.load()
     except AttributeError as error:
-        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} does not exist ({error}): reinstall it") from error
-    lacking = [member for member in Domain.__protocol_attrs__ if not hasattr(domain, member)]  # type: ignore[attr-defined]
+        raise UserError(f"the domain {name!r}: {entry.origin} does not exist ({error}): reinstall it") from error
+    lacking = ", ".join(member for member in vars(Domain) if not member.startswith("_") and not hasattr(domain, member))
     if lacking:
-        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} lacks {', '.join(sorted(lacking))}")
+        raise UserError(f"the domain {name!r}: {entry.origin} lacks {lacking}")
     if domain.name != name:
-        raise UserError(f"the domain {name!r}: {entry.value} of {_distribution(entry)} calls itself {domain.name!r}: the names must agree")
+        raise UserError(f"the domain {name!r}: {entry.origin} calls itself {domain.name!r}: the names must agree")
     return domain
 
 
@@ -118,15 +144,9 @@ def missing_extra_named(name: str) -> Generator[None]:
     except ModuleNotFoundError as error:
         entry = find_domains().get(name)
         module = (error.name or "").partition(".")[0]
-        if entry is None or entry.dist is None or not module:
+        if entry is None or not module:
             raise
-        package = entry.dist.name
-        if module == entry.module.partition(".")[0]:
-            raise UserError(f"the domain {name!r}: {error.name!r} cannot be imported: reinstall {package}") from error
-        extras = entry.dist.metadata.get_all("Provides-Extra") or []
-        remedy = f"pip install '{package}[{name}]'" if name in extras else f"pip install {module}"
+        if module == entry.value.partition(":")[0].partition(".")[0]:
+            raise UserError(f"the domain {name!r}: {error.name!r} cannot be imported: reinstall {entry.package}") from error
+        remedy = f"pip install '{entry.package}[{name}]'" if name in entry.extras else f"pip install {module}"
         raise UserError(f"the domain {name!r} needs {module!r}, which is not installed: {remedy}") from error
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return "an unknown package" if entry.dist is None else entry.dist.name

@@ -77,8 +77,8 @@ def combine(posteriors: Sequence[Posterior], weights: Sequence[Weight]) -> Poste
         raise ValueError("combine takes posteriors of one kind: all Gaussian or all Categorical")
     labels = [p for p in posteriors if isinstance(p, Categorical)]
     mixture = torch.stack([w.to(p.logits) * p.probabilities for w, p in zip(wide, labels, strict=True)]).sum(0)
-    # 0 * -inf = NaN: a label excluded by a weight of 0 alone must stay as the others say.
-    terms = [torch.where(w.to(p.logits) == 0, 0.0, w.to(p.logits) * p.log_probabilities) for w, p in zip(wide, labels, strict=True)]
+    # 0 * -inf is NaN and -1 * -inf is +inf: a label excluded under a weight of 0 or less alone must stay as the others say.
+    terms = [torch.where(torch.isneginf(p.logits), 0.0, w.to(p.logits) * p.log_probabilities) for w, p in zip(wide, labels, strict=True)]
     geometric = torch.stack(terms).sum(0)
     impossible = torch.stack([torch.isneginf(p.logits) & (w.to(p.logits) > 0) for w, p in zip(wide, labels, strict=True)]).any(0)
     geometric = torch.where(impossible, -torch.inf, geometric)

@@ -9,7 +9,8 @@ A block attends with scalars; the same heads' weights, signed by a gate of the p
 
 No tensor product per edge is taken: steerable features meet only in inner products (per atom and per pair), which are invariant, and
 in channel mixing, which is equivariant. After every block the coordinates move along their vectors and distances and directions are taken
-afresh, from the clean geometry as estimated so far, so the network refines a molecule as it goes. Its cost is that of the pair features: O(N^2 P) a block.
+afresh, from the clean geometry as estimated so far, so the network refines a molecule as it goes. Its cost is that of the pair
+features: O(N^2 P) a block.
 
 Reflections included: all irreps have the parity of the spherical harmonics, so nothing can tell a molecule from its mirror image.
 """
@@ -18,12 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import e3nn
 import torch
 from e3nn import o3
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from scidiff.errors import UserError
 
 e3nn.set_optimization_defaults(jit_mode="eager")  # script mode is deprecated in e3nn and opaque to torch.compile
 
@@ -39,6 +43,8 @@ _SOFT = 0.1
 class RadialBasis(nn.Module):
     """Gaussians of the distance on [0, reach], the distance itself, and a soft inverse: smooth invariants of a pair."""
 
+    centres: Tensor
+
     def __init__(self, count: int, reach: float) -> None:
         super().__init__()
         self.register_buffer("centres", torch.linspace(0, reach, count), persistent=False)
@@ -47,7 +53,8 @@ class RadialBasis(nn.Module):
 
     def forward(self, distance: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs feature"]:
         d = distance[..., None]
-        bumps = torch.exp(-0.5 * ((d - self.centres) / self.width) ** 2)
+        # Far bumps stop at e^-20: denormal numbers would slow every product they enter tenfold on a CPU.
+        bumps = torch.exp(-0.5 * ((d - self.centres) / self.width).square().clamp(max=40))
         return torch.cat((bumps, d, 1 / (1 + d)), -1)
 
 
@@ -88,7 +95,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, pair_width: int, irreps: o3.Irreps, time_width: int, radial: int) -> None:
         super().__init__()
-        self.heads, self.multiplicity = heads, irreps[0].mul
+        self.heads, self.multiplicity = heads, next(mul for mul, _ in irreps)
         self.dims = [ir.dim for _, ir in irreps]
         self.channels = channels = irreps.num_irreps
         self.norm_attention, self.norm_forward = Modulated(width, time_width), Modulated(width, time_width)
@@ -111,7 +118,7 @@ class Block(nn.Module):
             with torch.no_grad():
                 last.weight.mul_(0.3)
         with torch.no_grad():
-            self.move.weight.mul_(0.1)
+            cast("Tensor", self.move.weight).mul_(0.1)
 
     def forward(
         self,
@@ -130,10 +137,11 @@ class Block(nn.Module):
         bias, gate = self.from_pair(pair).split((self.heads, self.multiplicity), -1)
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias.permute(0, 3, 1, 2)
         attention = logits.to(v.dtype).masked_fill(~mask[:, None], -1e9).softmax(-1).to(values.dtype)
+        attention = attention * mask[:, None]  # an atom that is alone attends to nothing, not to the padding
         attended = (attention @ values).transpose(1, 2).reshape(batch, n, width)
         spread = attention.permute(0, 2, 3, 1).repeat_interleave(e.shape[-1] // self.heads, -1)
         s = s + self.out(torch.cat((attended, (spread * pair.to(spread.dtype)).sum(2)), -1))
-        v = v + self._aggregate(attention, gate, v, y_l, mask)
+        v = v + self._aggregate(attention, gate, v, y_l)
         norms = torch.cat([part.square().mean(-1) for part in by_degree(v, self.dims, self.multiplicity)], -1)
         hidden = torch.cat((self.norm_forward(s, time), norms.to(s.dtype)), -1)
         delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).split((width, self.channels), -1)
@@ -141,9 +149,9 @@ class Block(nn.Module):
         v = v + self._gated(_mixed(self.mix_steerable, v), gate.to(v.dtype))
         return s, v, e + self._pair_update(s, v, pair, radial)
 
-    def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor], mask: Tensor) -> Steerable:
+    def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
         per_head = attention.permute(0, 2, 3, 1).to(v.dtype)  # [B, i, j, head]
-        signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype) * mask[..., None]
+        signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype)
         parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
         neighbours = per_head.mean(-1) @ v
         return _mixed(self.mix_harmonics, torch.cat(parts, -1)) + _mixed(self.mix_neighbours, neighbours)
@@ -166,17 +174,17 @@ class Block(nn.Module):
 def _mixed(linear: o3.Linear, v: Steerable) -> Steerable:
     """Geometry stays in full precision under autocast; it is a small share of the cost."""
     with torch.autocast(v.device.type, enabled=False):
-        return linear(v.to(linear.weight.dtype))
+        return linear(v.to(cast("Tensor", linear.weight).dtype))
 
 
 class EquivariantTransformer(nn.Module):
     """Scalar and pair inputs, and coordinates, to scalar and pair outputs and one vector per atom.
 
-    Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, N, N, pair_features] (symmetric) invariant inputs; time [B, N, time_features];
-    ``noisy`` the coordinates the first block looks at, and ``estimate`` maps the vectors predicted so far [B, N, 3] to those that the next one
-    looks at, both in Angstrom; mask [B, N] real atoms.
-    Returns (atom outputs, pair outputs (symmetric), vectors). Raises ValueError for irreps that are not spherical harmonics' (l > 0, parity (-1)^l,
-    equal multiplicities) or widths that heads do not divide.
+    Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, N, N, pair_features] (symmetric) invariant inputs;
+    time [B, N, time_features]; ``noisy`` the coordinates the first block looks at, and ``estimate`` maps the vectors predicted so far
+    [B, N, 3] to those that the next one looks at, both in Angstrom; mask [B, N] real atoms.
+    Returns (atom outputs, pair outputs (symmetric), vectors). Raises UserError for irreps that are not spherical harmonics' (l > 0,
+    parity (-1)^l, equal multiplicities) or widths that heads do not divide.
     """
 
     def __init__(
@@ -196,20 +204,20 @@ class EquivariantTransformer(nn.Module):
         reach: float = 8.0,
     ) -> None:
         super().__init__()
-        features = o3.Irreps(irreps)
+        features = cast("o3.Irreps", o3.Irreps(irreps))
         if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1:
-            raise ValueError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
-        if width % heads or pair_width % heads or features[0].mul % heads:
-            raise ValueError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
+            raise UserError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
+        if width % heads or pair_width % heads or next(mul for mul, _ in features) % heads:
+            raise UserError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
         time_width = 64
         self.degrees, self.steerable = [ir.l for _, ir in features], features.dim
         self.basis = RadialBasis(radial, reach)
-        self.embed_time = nn.Sequential(nn.Linear(time_features, 2 * time_width), nn.SiLU(), nn.Linear(2 * time_width, time_width), nn.SiLU())
+        self.embed_time = nn.Sequential(
+            nn.Linear(time_features, 2 * time_width), nn.SiLU(), nn.Linear(2 * time_width, time_width), nn.SiLU()
+        )
         self.embed_atom = nn.Linear(atom_features + time_width, width)
         self.embed_pair = nn.Linear(pair_features + self.basis.features, pair_width)
-        self.blocks = nn.ModuleList(
-            Block(width, heads, pair_width, features, time_width, self.basis.features) for _ in range(blocks)
-        )
+        self.blocks = nn.ModuleList(Block(width, heads, pair_width, features, time_width, self.basis.features) for _ in range(blocks))
         self.norm_atom, self.norm_pair = Modulated(width, time_width), nn.LayerNorm(pair_width)
         self.head_atom = nn.Linear(width, atom_outputs)
         self.head_pair = nn.Sequential(nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, pair_outputs))
@@ -232,7 +240,7 @@ class EquivariantTransformer(nn.Module):
         e = self.embed_pair(torch.cat((bonds, radial.to(bonds.dtype)), -1))
         for block in self.blocks:
             s, v, e = block(s, v, e, time, radial, y_l, pair_mask)
-            vectors = vectors + torch.where(mask[..., None], _mixed(block.move, v), 0.0)
+            vectors = vectors + torch.where(mask[..., None], _mixed(cast("Block", block).move, v), 0.0)
             if block is not self.blocks[-1]:
                 radial, y_l = self.look(estimate(vectors))
         return self.head_atom(self.norm_atom(s, time)), self.head_pair(self.norm_pair(e)), vectors

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from scidiff.errors import UserError
 from scidiff_molecules.metrics.command import evaluate_command
@@ -28,7 +29,7 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps; default the model's own.")] = None,
     out: Annotated[Path, typer.Option(help="An .sdf file (3D), or .smi (SMILES, one a line).")] = Path("molecules.sdf"),
     atoms: Annotated[int | None, typer.Option(help="Atoms in every molecule (heavy atoms, for a model with implicit hydrogens).")] = None,
-    model: Annotated[str, typer.Option(help="A shipped model's name (see `scidiff models`), a weights file or a training's folder.")] = "qm9",
+    model: Annotated[str, typer.Option(help="A shipped model's name (see `scidiff models`), a weights file or a run's folder.")] = "qm9",
     first: Annotated[int, typer.Option(help="Number of the first molecule: 40 with -n 10 makes molecules 40 to 49 again.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Molecules in one network call.")] = 50,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
@@ -45,19 +46,30 @@ def generate(
     columns = (TextColumn("generating"), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with writer(out) as file, Progress(*columns, console=Console(stderr=True)) as bar:
         for molecule in bar.track(stream, total=n):
-            file.write(molecule, {"seed": seed, "model": model})
+            file.write(molecule, {"seed": seed, "model": model, "calls": generator.calls(steps)})
     seconds = time.perf_counter() - started
     failed = f"; {file.failed:,} do not sanitise and are in it, marked so" if file.failed else ""
-    Console().print(f"{n:,} molecules in {seconds:.1f} s ({n / seconds:.1f} a second), written to {out}{failed}")
+    typer.echo(f"{n:,} molecules in {seconds:.1f} s ({n / seconds:.1f} a second), written to {out}{failed}")
 
 
 @data.command("qm9")
 def prepare_qm9(
-    source: Annotated[Path | None, typer.Option(help="The public files (dsgdb9nsd.xyz.tar.bz2 or its folder); default the package qm9pack.")] = None,
+    source: Annotated[Path | None, typer.Option(help="The public files (dsgdb9nsd.xyz.tar.bz2 or its folder); default qm9pack.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where to keep the prepared data; default the user's cache folder.")] = None,
 ) -> None:
     """Prepare all of QM9: 130,831 molecules with bonds and charges, checked and cached."""
-    from scidiff_molecules.data import load_qm9
-    from scidiff_molecules.data.summary import summary
+    from scidiff_molecules.data import cache_folder, load_qm9, split_indices
 
-    Console().print(summary(load_qm9("all", cache=cache, source=source)))
+    whole = load_qm9("all", cache=cache, source=source)
+    about, table = whole.metadata, Table("QM9", "molecules", box=None)
+    table.add_row(f"all, from {about['source']}", f"{len(whole):,}")
+    for split in ("train", "valid", "test"):
+        table.add_row(f"  {split}", f"{len(split_indices(split)):,}")
+    for path, count in sorted(about["bonds"].items(), key=lambda item: -item[1]):
+        table.add_row(f"bonds and charges by {path}", f"{count:,}")
+    table.add_row("bonds that RDKit cannot assign", f"{sum(about['unassigned'].values()):,}")
+    for reason, count in about["unassigned"].items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    console = Console()
+    console.print(table)
+    console.print(f"cached in {cache or cache_folder()}", soft_wrap=True)

@@ -1,7 +1,7 @@
 r"""Alignment of noise with data: the rotation, and the order of the atoms, in which the noise lies nearest to the molecule.
 
-Noise is invariant under rotation, reflection and relabelling, and so is the model; of all equivalent noises the nearest gives the straightest
-path (Klein et al. 2023, Song et al. 2023). It voids the ELBO: the noise is no longer independent of the data.
+Noise is invariant under rotation, reflection and relabelling, and so is the model; of all equivalent noises the nearest gives the
+straightest path (Klein et al. 2023, Song et al. 2023). It voids the ELBO: the noise is no longer independent of the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Coordinates = Float[Tensor, "batch atom 3"]
 
 
 def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
-    """The orthogonal map of the noise that minimises |x_0 - R noise|^2 (Kabsch), by SVD in float64; reflections allowed, as the model is E(3)."""
+    """The noise under the orthogonal map R that minimises |x_0 - R noise|^2 (Kabsch), in float64; reflections too: the model is E(3)."""
     covariance = torch.einsum("bni,bnj->bij", noise.double(), x_0.double())
     u, _, vh = torch.linalg.svd(covariance)
     return (noise.double() @ (u @ vh)).to(noise)
@@ -26,7 +26,7 @@ def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
 
 def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
     """The assignment of noise points to atoms that minimises the squared distance (Hungarian algorithm)."""
-    gain = (x_0 @ noise.transpose(1, 2)).cpu().numpy()
+    gain = (x_0.double() @ noise.double().transpose(1, 2)).cpu().numpy()  # float64: autocast would make it bfloat16
     sizes = layout.mask.sum(1).tolist()
     index = torch.arange(noise.shape[1]).repeat(len(sizes), 1)
     for row, n in enumerate(sizes):

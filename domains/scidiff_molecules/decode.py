@@ -20,7 +20,8 @@ _ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TR
 
 @dataclass(frozen=True)
 class Generated:
-    """One generated molecule with its hydrogens. ``reason`` is empty if RDKit sanitises it; else it is RDKit's, and ``mol`` is as the model made it.
+    """One generated molecule with its hydrogens. ``reason`` is empty if RDKit sanitises it; else it is RDKit's, and ``mol`` is as the
+    model made it.
 
     The molecule's property ``scidiff_status`` says the same: ``ok``, or ``failed: `` and the reason.
     """
@@ -44,9 +45,7 @@ def decode(state: State, layouts: Layouts, vocabulary: Vocabulary, scale: float,
     positions = (state[POSITIONS].double() * scale).cpu().numpy()
     elements, bonds = state[ELEMENTS].cpu().numpy(), state[BONDS].cpu().numpy()
     sizes = layouts[ELEMENTS].mask.sum(1).tolist()
-    return [
-        finish(ids[b], build(positions[b, :n], elements[b, :n], bonds[b, :n, :n], vocabulary)) for b, n in enumerate(sizes)
-    ]
+    return [finish(ids[b], build(positions[b, :n], elements[b, :n], bonds[b, :n, :n], vocabulary)) for b, n in enumerate(sizes)]
 
 
 def build(positions: NDArray[np.float64], labels: NDArray[np.int64], bonds: NDArray[np.int64], vocabulary: Vocabulary) -> Chem.RWMol:
@@ -76,7 +75,8 @@ def finish(number: int, mol: Chem.RWMol) -> Generated:
             return Generated(number, mol.GetMol(), f"hydrogens: {error}")
         clean = Chem.Mol(full)
         try:
-            Chem.SanitizeMol(clean)
+            # Without RDKit's clean-up, which would repair bonds and charges that the model got wrong.
+            Chem.SanitizeMol(clean, Chem.SANITIZE_ALL ^ Chem.SANITIZE_CLEANUP)
         except (ValueError, RuntimeError) as error:
             return Generated(number, full, " ".join(str(error).split()))
         Chem.AssignStereochemistryFrom3D(clean)

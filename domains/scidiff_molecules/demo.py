@@ -94,17 +94,17 @@ def _generate(folder: Path, console: Console) -> tuple[list[MoleculeView], Evalu
     with writer(folder / "molecules.sdf") as file, console.status("generating"):
         molecules = list(generator.stream(MOLECULES, seed=SEED))
         for molecule in molecules:
-            file.write(molecule, {"seed": SEED, "model": "qm9"})
+            file.write(molecule, {"seed": SEED, "model": "qm9", "calls": generator.calls()})
     seconds = time.perf_counter() - started
-    console.print(f"{MOLECULES} molecules in {seconds:.1f} s, {MOLECULES / seconds:.1f} a second, {generator.calls} network calls each")
+    console.print(f"{MOLECULES} molecules in {seconds:.1f} s, {MOLECULES / seconds:.1f} a second, {generator.calls()} network calls each")
     evaluation = evaluate([molecule.mol for molecule in molecules], "qm9", name="molecules.sdf")
-    console.print(evaluation.table())
+    evaluation.print(console)
     molecule_grid([molecule.mol for molecule in molecules[:25]], folder / "molecules.png")
     facts = {
         "command": f"scidiff molecules generate -n {MOLECULES} --seed {SEED}",
         "model": f"qm9, {generator.metadata['step']:,} training steps",
         "sampler": " ".join(f"{key}={value}" for key, value in generator.sampler.model_dump().items()),
-        "network calls a molecule": str(generator.calls),
+        "network calls a molecule": str(generator.calls()),
         "time": f"{seconds:.1f} s on {torch.get_num_threads()} threads",
         "versions": f"scidiff {__version__}, rdkit {rdkit.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }

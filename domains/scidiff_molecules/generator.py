@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -28,6 +28,7 @@ from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
 
 MAX_MOLECULES = 100_000_000
 MAX_STEPS = 1000
+MAX_BATCH = 10_000
 BLOCK = 50
 """Molecules that share a network call by default. Part of a result's identity: outputs are bit-equal for equal blocks only."""
 
@@ -35,11 +36,11 @@ BLOCK = 50
 class SamplerConfig(Config):
     """How to walk from noise to molecules; the defaults are what docs/results.md found best at the default number of steps."""
 
-    steps: int = Field(50, ge=1, le=MAX_STEPS)
-    rule: str = "first"
+    steps: int = Field(default=50, ge=1, le=MAX_STEPS)
+    rule: Literal["first", "multistep", "heun", "corrector"] = "first"
     grid: GridName = "uniform"
-    churn_positions: float = Field(0.0, ge=0, le=1)
-    churn_labels: float = Field(1.0, ge=0, le=1)
+    churn_positions: float = Field(default=0.0, ge=0, le=1)
+    churn_labels: float = Field(default=1.0, ge=0, le=1)
 
 
 class MoleculeGenerator:
@@ -48,7 +49,9 @@ class MoleculeGenerator:
     >>> molecules = MoleculeGenerator.load("qm9").generate(100, seed=0)  # doctest: +SKIP
     """
 
-    def __init__(self, denoiser: Denoiser, statistics: Statistics, metadata: Mapping[str, Any], sampler: SamplerConfig | None = None) -> None:
+    def __init__(
+        self, denoiser: Denoiser, statistics: Statistics, metadata: Mapping[str, Any], sampler: SamplerConfig | None = None
+    ) -> None:
         self.denoiser = denoiser.eval()
         self.statistics = statistics
         self.metadata = dict(metadata)
@@ -60,23 +63,29 @@ class MoleculeGenerator:
         tensors, metadata = load_weights(find_model(model))
         if metadata.get("domain") != "molecules":
             raise UserError(f"{model}: these weights are not a molecule model (domain {metadata.get('domain')!r})")
-        statistics = Statistics.from_json(metadata["statistics"])
-        noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
-        denoiser = build_denoiser(noise, backbone, statistics)
         try:
-            denoiser.load_state_dict(tensors)
+            statistics = Statistics.from_json(metadata["statistics"])
+            noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
+            generator = cls(build_denoiser(noise, backbone, statistics).to(_device(device)), statistics, metadata)
+            generator.denoiser.load_state_dict(tensors)
+        except UserError:
+            raise
+        except KeyError as error:
+            raise UserError(f"{model}: the header of these weights lacks {error}: write them with scidiff train") from error
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{model}: the header of these weights describes no model that is known here: {error}") from error
         except RuntimeError as error:
-            raise UserError(f"{model}: the weights do not fit the model that their header describes: {error}") from None
-        return cls(denoiser.to(_device(device)), statistics, metadata)
+            raise UserError(f"{model}: the weights do not fit the model that their header describes: {error}") from error
+        return generator
 
     @property
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
-    @property
-    def calls(self) -> int:
-        """Network calls a molecule takes with the current sampler."""
-        return self.sampler.steps * {"heun": 2, "corrector": 2}.get(self.sampler.rule, 1) - (self.sampler.rule in ("heun", "corrector"))
+    def calls(self, steps: int | None = None) -> int:
+        """Network calls that a molecule takes with the current sampler."""
+        steps = self.sampler.steps if steps is None else steps
+        return 2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps
 
     def generate(
         self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
@@ -88,14 +97,18 @@ class MoleculeGenerator:
     def stream(
         self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
     ) -> Iterator[Generated]:
-        """Molecules as they are made, in the order of their ids. ``atoms``: that many in every molecule (heavy ones for a model with implicit hydrogens).
+        """Molecules as they are made, in the order of their ids. ``atoms``: that many in every molecule (heavy ones for a model with
+        implicit hydrogens).
 
-        A block of ``batch_size`` consecutive ids is always computed whole, so id 41 is the same to the bit whichever ids are asked for. The noise depends
-        on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError for n, steps, atoms, first or batch_size out of range.
+        A block of ``batch_size`` consecutive ids is always computed whole, so id 41 is the same to the bit whichever ids are asked for.
+        The noise depends on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError, before anything
+        is computed, for n, steps, atoms, first or batch_size out of range.
         """
         steps = self.sampler.steps if steps is None else steps
         self._check(n, steps, atoms, first, batch_size)
-        sampler = self.sampler.model_copy(update={"steps": steps})
+        return self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), atoms, first, batch_size)
+
+    def _stream(self, n: int, seed: int, sampler: SamplerConfig, atoms: int | None, first: int, batch_size: int) -> Iterator[Generated]:
         for block in range(first // batch_size, -(-(first + n) // batch_size)):
             ids = torch.arange(block * batch_size, (block + 1) * batch_size)
             wanted = set(range(max(first, block * batch_size), min(first + n, (block + 1) * batch_size)))
@@ -138,8 +151,9 @@ class MoleculeGenerator:
 
     def _check(self, n: int, steps: int, atoms: int | None, first: int, batch_size: int) -> None:
         largest = 4 * (len(self.statistics.sizes) - 1)
-        bounds = (("n", n, 1, MAX_MOLECULES), ("steps", steps, 1, MAX_STEPS), ("first", first, 0, 2**62), ("batch_size", batch_size, 1, 10_000))
-        for name, value, low, high in bounds:
+        bounds = {"n": (n, 1, MAX_MOLECULES), "steps": (steps, 1, MAX_STEPS), "first": (first, 0, 2**62)}
+        bounds["batch_size"] = (batch_size, 1, MAX_BATCH)
+        for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
         if atoms is not None and not 1 <= atoms <= largest:

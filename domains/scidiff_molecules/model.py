@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 
 from scidiff import posterior as post
@@ -15,6 +15,7 @@ from scidiff.denoiser import Condition, Denoiser, Parametrisation, Target
 from scidiff.process import Categorical, Gaussian, Joint, Layouts, State
 from scidiff.schedule import SCHEDULES, Schedule, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
+from scidiff_molecules.sdf.reading import MAX_ATOMS
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary
 
 LabelNoise = Literal["absorbing", "uniform", "marginal"]
@@ -29,19 +30,19 @@ class NoiseConfig(Config):
     elements: LabelNoise = "uniform"
     bonds: LabelNoise = "uniform"
     labels: ScheduleName = "straight"
-    elements_power: float = Field(1.0, gt=0, le=8)
-    bonds_power: float = Field(1.0, gt=0, le=8)
+    elements_power: float = Field(default=1.0, gt=0, le=8)
+    bonds_power: float = Field(default=1.0, gt=0, le=8)
 
 
 class BackboneConfig(Config):
     """Sizes of the network; see :class:`~scidiff_molecules.backbone.EquivariantTransformer`."""
 
-    width: int = Field(192, ge=8, le=2048)
-    pair_width: int = Field(64, ge=8, le=512)
-    blocks: int = Field(6, ge=1, le=64)
-    heads: int = Field(8, ge=1, le=64)
-    irreps: str = "32x1o"
-    radial: int = Field(32, ge=4, le=256)
+    width: int = Field(default=192, ge=8, le=2048)
+    pair_width: int = Field(default=64, ge=8, le=512)
+    blocks: int = Field(default=6, ge=1, le=64)
+    heads: int = Field(default=8, ge=1, le=64)
+    irreps: str = Field(default="32x1o", pattern=r"^\d{1,3}x[1-9][eo](\+\d{1,3}x[1-9][eo]){0,3}$")
+    radial: int = Field(default=32, ge=4, le=256)
     self_conditioning: bool = True
 
 
@@ -65,11 +66,21 @@ class Statistics:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, object]) -> Statistics:
-        tokens, scale = data["tokens"], data["scale"]
-        assert isinstance(tokens, list) and isinstance(scale, float)
-        law = {k: tuple(data[k]) for k in ("element_law", "bond_law", "sizes")}  # type: ignore[arg-type]
-        return cls(Vocabulary.from_list(tokens), law["element_law"], law["bond_law"], scale, law["sizes"])
+    def from_json(cls, data: Any) -> Statistics:
+        """What :meth:`to_json` gave, checked: it may come from a file. Raises ValueError for anything else."""
+        stored = _StoredStatistics.model_validate(data)
+        if len(stored.tokens) != len(stored.element_law) or not any(stored.sizes[1:]):
+            raise ValueError("statistics: element_law needs one entry for each of the tokens, and sizes at least one molecule")
+        vocabulary = Vocabulary.from_list([list(token) for token in stored.tokens])
+        return cls(vocabulary, stored.element_law, stored.bond_law, stored.scale, stored.sizes)
+
+
+class _StoredStatistics(Config):
+    tokens: list[tuple[Annotated[int, Field(ge=1, le=118)], Annotated[int, Field(ge=-8, le=8)], Annotated[int, Field(ge=0, le=8)]]]
+    element_law: tuple[NonNegativeFloat, ...] = Field(min_length=1, max_length=1000)
+    bond_law: tuple[NonNegativeFloat, ...] = Field(min_length=BOND_LABELS, max_length=BOND_LABELS)
+    scale: float = Field(gt=0, le=1000)
+    sizes: tuple[NonNegativeInt, ...] = Field(min_length=2, max_length=MAX_ATOMS + 1)
 
 
 def _label_process(kind: LabelNoise, schedule: Schedule, law: tuple[float, ...]) -> Categorical:
@@ -100,7 +111,9 @@ class MoleculeBackbone(nn.Module):
     def __init__(self, config: BackboneConfig, process: Joint, parametrisation: Parametrisation, scale: float) -> None:
         super().__init__()
         elements, bonds, positions = process.fields[ELEMENTS], process.fields[BONDS], process.fields[POSITIONS]
-        assert isinstance(elements, Categorical) and isinstance(bonds, Categorical) and isinstance(positions, Gaussian)
+        assert isinstance(elements, Categorical)
+        assert isinstance(bonds, Categorical)
+        assert isinstance(positions, Gaussian)
         self.element_labels, self.bond_labels = elements.labels, bonds.labels
         self.schedule, self.parametrisation, self.scale = positions.schedule, parametrisation, scale
         self.self_conditioning = config.self_conditioning
@@ -155,7 +168,9 @@ class MoleculeBackbone(nn.Module):
             zeros = torch.zeros(b, n, n, self.bond_labels + basis.features, dtype=dtype, device=mask.device)
             return zeros.new_zeros(b, n, self.element_labels), zeros
         x, atoms, bonds = previous[POSITIONS], previous[ELEMENTS], previous[BONDS]
-        assert isinstance(x, post.Gaussian) and isinstance(atoms, post.Categorical) and isinstance(bonds, post.Categorical)
+        assert isinstance(x, post.Gaussian)
+        assert isinstance(atoms, post.Categorical)
+        assert isinstance(bonds, post.Categorical)
         radial, _ = self.transformer.look(x.mean * self.scale)
         return atoms.probabilities.to(dtype), torch.cat((bonds.probabilities.to(dtype), radial.to(dtype)), -1)
 

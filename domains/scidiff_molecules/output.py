@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
 
 from scidiff_molecules.decode import Generated
 from scidiff_molecules.sdf import SdfWriter, atomic_text
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Counts what fails, drops nothing."""
 
@@ -26,8 +27,9 @@ class _Sdf:
     failed: int = 0
 
     def write(self, molecule: Generated, properties: Mapping[str, str | int | float]) -> None:
-        self.file.write(molecule if molecule.reason else molecule.mol, name=f"molecule {molecule.id}", properties={"id": molecule.id, **properties})
-        self.failed += bool(molecule.reason)
+        item = molecule if molecule.reason else molecule.mol
+        self.file.write(item, name=f"molecule {molecule.id}", properties={f"scidiff_{key}": value for key, value in properties.items()})
+        self.failed = self.file.failed
 
 
 @dataclass
@@ -37,7 +39,8 @@ class _Smiles:
 
     def write(self, molecule: Generated, properties: Mapping[str, str | int | float]) -> None:
         # A line for every molecule: one that fails leaves a comment, so that line numbers are molecule numbers.
-        self.file.write(f"# molecule {molecule.id} failed: {molecule.reason}\n" if molecule.reason else f"{molecule.smiles} {molecule.id}\n")
+        failure = f"# molecule {molecule.id} failed: {molecule.reason}\n"
+        self.file.write(failure if molecule.reason else f"{molecule.smiles} {molecule.id}\n")
         self.file.flush()
         self.failed += bool(molecule.reason)
 

@@ -16,13 +16,13 @@ Alignment = Literal["none", "rotation", "permutation", "permutation_rotation"]
 
 
 class DataConfig(Config):
-    """Which molecules. ``limit`` takes the first so many of the training split; ``hydrogens`` implicit makes them part of an atom's label."""
+    """Which molecules. ``limit`` takes the first so many of the training split; implicit ``hydrogens`` are part of an atom's label."""
 
     source: Literal["qm9", "sample"] = "qm9"
     hydrogens: Literal["implicit", "explicit"] = "implicit"
-    limit: int | None = Field(None, ge=1)
-    valid: int = Field(1024, ge=1, description="how many molecules of the validation split the loss is measured on")
-    bucket: int = Field(1, ge=1, description="pad to a multiple of this many atoms: few shapes, as torch.compile wants them")
+    limit: int | None = Field(default=None, ge=1)
+    valid: int = Field(default=1024, ge=1, description="how many molecules of the validation split the loss is measured on")
+    bucket: int = Field(default=1, ge=1, description="pad to a multiple of this many atoms: few shapes, as torch.compile wants them")
     cache: Path | None = None
 
 
@@ -31,20 +31,20 @@ class LossConfig(Config):
 
     positions: WeightName = "snr_plus_one"
     labels: Literal["cross_entropy", "elbo"] = "cross_entropy"
-    positions_scale: float = Field(1.0, gt=0)
-    elements_scale: float = Field(1.0, gt=0)
-    bonds_scale: float = Field(1.0, gt=0)
+    positions_scale: float = Field(default=1.0, gt=0)
+    elements_scale: float = Field(default=1.0, gt=0)
+    bonds_scale: float = Field(default=1.0, gt=0)
     time_law: Literal["uniform", "logit_normal", "power"] = "uniform"
-    time_mean: float = Field(0.0, lt=1)
-    time_std: float = Field(1.0, gt=0)
+    time_mean: float = Field(default=0.0, lt=1)
+    time_std: float = Field(default=1.0, gt=0)
     alignment: Alignment = "rotation"
 
 
 class PreviewConfig(Config):
     """The small sample that a training draws at intervals."""
 
-    molecules: int = Field(64, ge=1, le=10_000)
-    steps: int = Field(50, ge=1, le=1000)
+    molecules: int = Field(default=64, ge=1, le=10_000)
+    steps: int = Field(default=50, ge=1, le=1000)
 
 
 class Recipe(Config):

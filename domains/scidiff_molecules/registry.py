@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from scidiff.errors import UserError, did_you_mean
@@ -19,11 +20,10 @@ def find_model(model: str | Path) -> Path:
     known = shipped_models()
     if isinstance(model, str) and model in known:
         return known[model]
-    path = Path(model)
-    if path.is_file():
-        return path
-    if path.is_dir() and (path / "weights.safetensors").is_file():
-        return path / "weights.safetensors"
-    raise UserError(
-        f"no model {str(model)!r}{did_you_mean(str(model), known)}: give a shipped name ({', '.join(known) or 'none'}), a .safetensors file, or a training's folder"
-    )
+    with suppress(OSError):  # a name too long for the file system is no file
+        for path in (Path(model), Path(model) / "weights.safetensors"):
+            if path.is_file():
+                return path
+    names = ", ".join(known) or "none"
+    hint = did_you_mean(str(model), known)
+    raise UserError(f"no model {str(model)!r}{hint}: give a shipped name ({names}), a .safetensors file, or a training's folder")

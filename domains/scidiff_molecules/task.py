@@ -35,8 +35,19 @@ def measure(dataset: MoleculeDataset) -> Statistics:
     elements = torch.bincount(labels, minlength=len(vocabulary)).double()
     centred = fields["pos"] - fields["pos"].sum(1, keepdim=True) / mask.sum(1)[:, None, None]
     scale = float(centred[mask].square().mean().sqrt())
-    sizes = tuple(size_histogram(dataset).tolist())
-    return Statistics(vocabulary, tuple((elements / elements.sum()).tolist()), tuple((bonds / bonds.sum()).tolist()), round(scale, 4), sizes)
+    element_law, bond_law = (tuple((counts / counts.sum()).tolist()) for counts in (elements, bonds))
+    return Statistics(vocabulary, element_law, bond_law, round(scale, 4), tuple(size_histogram(dataset).tolist()))
+
+
+def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None) -> Tensor:
+    """The molecules with bonds assigned; with a vocabulary, those of them whose every atom has a token (a rare one of the validation
+    split may be in no training molecule)."""
+    fields = dataset.fields
+    good = fields["assigned"]
+    if vocabulary is not None:
+        unknown = ~vocabulary.covers(fields["z"], fields["charge"], fields["num_h"])
+        good = good & (torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0)
+    return torch.arange(len(dataset))[good[dataset.rows]]
 
 
 class MoleculeTask:
@@ -49,11 +60,10 @@ class MoleculeTask:
             whole, valid = (load_qm9(split, hydrogens=data.hydrogens, cache=data.cache) for split in ("train", "valid"))
         else:
             whole, valid = (load_sample(split, hydrogens=data.hydrogens) for split in ("train", "valid"))
-        usable = torch.arange(len(whole))[whole.fields["assigned"][whole.rows]]
-        self.dataset = whole.select(usable if data.limit is None else usable[: data.limit])
-        self.valid = valid.select(torch.arange(min(data.valid, len(valid))))
+        self.dataset = whole.select(_usable(whole)[: data.limit])
         self.sizes = self.dataset.sizes
         self.statistics = measure(self.dataset)
+        self.valid = valid.select(_usable(valid, self.statistics.vocabulary)[: data.valid])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
             self.denoiser = build_denoiser(recipe.noise, recipe.backbone, self.statistics)

@@ -43,17 +43,24 @@ class Vocabulary:
 
     def encode(self, number: Tensor, charge: Tensor, hydrogens: Tensor) -> Int[Tensor, "*shape"]:
         """Labels of atoms. Raises ValueError naming the first token that is not in the vocabulary."""
-        key = (number.long() * 32 + charge.long() + 16) * 32 + hydrogens.long()
-        known = torch.tensor([(t.number * 32 + t.charge + 16) * 32 + t.hydrogens for t in self.tokens])
-        order = known.argsort()
-        place = torch.searchsorted(known[order], key).clamp(max=len(known) - 1)
-        labels = order[place]
-        wrong = known[labels] != key
-        if bool(wrong.any()):
-            where = tuple(int(i) for i in wrong.nonzero()[0])
+        labels, known = self._find(number, charge, hydrogens)
+        if not bool(known.all()):
+            where = tuple(int(i) for i in (~known).nonzero()[0])
             atom = (int(number[where]), int(charge[where]), int(hydrogens[where]))
             raise ValueError(f"atom {where} (atomic number, charge, hydrogens) = {atom} is not in the vocabulary of {len(self)} tokens")
         return labels
+
+    def covers(self, number: Tensor, charge: Tensor, hydrogens: Tensor) -> Bool[Tensor, "*shape"]:
+        """Which atoms have a token."""
+        return self._find(number, charge, hydrogens)[1]
+
+    def _find(self, number: Tensor, charge: Tensor, hydrogens: Tensor) -> tuple[Tensor, Tensor]:
+        """The label of each atom, and whether it has one."""
+        key = (number.long() * 32 + charge.long() + 16) * 32 + hydrogens.long()
+        known = torch.tensor([(t.number * 32 + t.charge + 16) * 32 + t.hydrogens for t in self.tokens])
+        order = known.argsort()
+        labels = order[torch.searchsorted(known[order], key).clamp(max=len(known) - 1)]
+        return labels, known[labels] == key
 
     def to_list(self) -> list[list[int]]:
         return [[t.number, t.charge, t.hydrogens] for t in self.tokens]
@@ -73,10 +80,12 @@ def layouts(sizes: Int[Tensor, " batch"], n_max: int) -> dict[str, Layout]:
 
 
 def state(dense: Mapping[str, Tensor], vocabulary: Vocabulary, scale: float) -> tuple[State, dict[str, Layout]]:
-    """A padded batch (pos [B, N, 3] in Angstrom, z, charge, num_h, mask [B, N], bonds [B, N, N]) as a state in units of ``scale`` and its layouts."""
+    """A padded batch (pos [B, N, 3] in Angstrom, z, charge, num_h, mask [B, N], bonds [B, N, N]) as a state in units of ``scale``, with
+    its layouts. Raises ValueError for an atom that is not in the vocabulary."""
     mask: Bool[Tensor, "batch atom"] = dense["mask"]
     layout = layouts(mask.sum(1), mask.shape[1])
-    first = vocabulary.tokens[0]
-    filled = (torch.where(mask, dense[k], v) for k, v in zip(("z", "charge", "num_h"), (first.number, first.charge, first.hydrogens), strict=True))
+    first = vocabulary.tokens[0]  # what padding is taken for; any label would do
+    padding = {"z": first.number, "charge": first.charge, "num_h": first.hydrogens}
+    filled = (torch.where(mask, dense[key], value) for key, value in padding.items())
     positions: Float[Tensor, "batch atom 3"] = layout[POSITIONS].project(dense["pos"].float() / scale)
     return {POSITIONS: positions, ELEMENTS: vocabulary.encode(*filled), BONDS: dense["bonds"].long()}, layout

@@ -38,10 +38,20 @@ class Joint:
         }
 
     def bridge(
-        self, x_t: State, posteriors: Posteriors, t: Clocks, s: Clocks, layouts: Layouts, noise: NoiseSource, step: int, churn: Mapping[str, float]
+        self,
+        x_t: State,
+        posteriors: Posteriors,
+        t: Clocks,
+        s: Clocks,
+        layouts: Layouts,
+        noise: NoiseSource,
+        step: int | Mapping[str, int],
+        churn: Mapping[str, float],
     ) -> State:
+        """``step`` numbers the draws: one number for all fields, or one each."""
+        draws = {f: noise.at(f, step if isinstance(step, int) else step[f]) for f in self.fields}
         return {
-            f: p.bridge(x_t[f], posteriors[f], field_clock(t, f), field_clock(s, f), layouts[f], noise.at(f, step), churn[f])
+            f: p.bridge(x_t[f], posteriors[f], field_clock(t, f), field_clock(s, f), layouts[f], draws[f], churn[f])
             for f, p in self.fields.items()
         }
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scidiff.denoiser import Condition, Denoise
-from scidiff.posterior import Posteriors
+from scidiff.posterior import Gaussian, Posteriors
 from scidiff.process import Joint, Layouts, State
 from scidiff.random import NoiseSource
 
@@ -45,9 +45,11 @@ class Walk:
         return self.latest
 
     def bridge(self, x: State, posteriors: Posteriors, t: float, s: float, *, again: bool = False) -> State:
-        """x_s given x_t and posteriors. ``again``: with the noise of the bridge before (Heun averages along one path)."""
-        self.draws += not again
-        return self.process.bridge(x, posteriors, self.times(t, x), self.times(s, x), self.layouts, self.noise, self.draws, self.churn)
+        """x_s given x_t and posteriors. ``again``: reals get the noise of the bridge before (Heun averages along one path). Labels never do: a
+        posterior that was asked for after a jump depends on the uniform that made it jump, and drawing with that one again does not converge."""
+        before, self.draws = self.draws, self.draws + 1
+        steps = {f: before if again and isinstance(p, Gaussian) else self.draws for f, p in posteriors.items()}
+        return self.process.bridge(x, posteriors, self.times(t, x), self.times(s, x), self.layouts, self.noise, steps, self.churn)
 
     def diffuse(self, x: State, s: float, t: float) -> State:
         """x_t given x_s, s < t."""
@@ -59,6 +61,7 @@ class Walk:
         return torch.full((self.batch,), t, dtype=torch.float64, device=device)
 
 
+@runtime_checkable
 class Rule(Protocol):
     """One step from t to s. Rules hold no state of their own; what they remember they keep in the walk."""
 

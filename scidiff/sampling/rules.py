@@ -56,7 +56,8 @@ class Multistep:
 
 @dataclass(frozen=True)
 class Heun:
-    """Bridge, ask again at the far end, average, bridge from the start point with the same noise. Order 2 at churn 0; two calls a step, one for the last."""
+    """Bridge, ask again at the far end, average, bridge from the start point (reals with the same noise, labels with fresh).
+    Order 2 on Gaussian fields at churn 0; two calls a step, one for a last step to t = 0."""
 
     def __call__(self, walk: Walk, x: State, t: float, s: float) -> State:
         first = walk.ask(x, t)

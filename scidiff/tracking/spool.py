@@ -140,14 +140,14 @@ class Spool:
         with self._lock:
             self._last = max(self._last, now())
             line = json.dumps({"kind": kind, "time": self._last, **content}).encode() + b"\n"
-            position = self._stream.tell()
+            end = self._stream.seek(0, os.SEEK_END)
             try:
                 if self._stream.write(line) != len(line):
                     raise OSError("short write")
             except OSError:
                 self.lost += 1
                 with contextlib.suppress(OSError):
-                    self._stream.truncate(position)
+                    self._stream.truncate(end)
 
     def sync(self) -> None:
         """Make all lines durable, also against a power cut."""

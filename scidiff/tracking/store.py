@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from scidiff.tracking.spool import Identity
 
@@ -40,6 +40,7 @@ class Batch(NamedTuple):
     tags: Mapping[str, str]
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where a run is forwarded to. Every method may raise: :class:`Rejected` for good, anything else for now."""
 

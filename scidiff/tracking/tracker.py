@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, SupportsFloat, TypeVar
+from typing import Any, Protocol, SupportsFloat, TypeVar, runtime_checkable
+
+from rich.console import Console
 
 from scidiff.errors import UserError
 from scidiff.signals import sigterm_exits
@@ -29,6 +31,7 @@ LOG = logging.getLogger("scidiff.tracking")
 V = TypeVar("V")
 
 
+@runtime_checkable
 class Figure(Protocol):
     """A picture that can write itself to a file (matplotlib's figures)."""
 
@@ -68,7 +71,7 @@ class Tracker:
         tracking_uri: str | None = None,
         experiment: str = "scidiff",
         resume: bool = True,
-    ) -> Self:
+    ) -> Tracker:
         """Begin, or continue, the run recorded in ``folder``.
 
         ``tracking_uri``: a server, a database (``sqlite:///path``), :data:`OFF` to keep the run in its folder alone, or
@@ -77,18 +80,22 @@ class Tracker:
         to the same folder.
         """
         record = folder_of(Path(folder).absolute())
-        lock = _claim(record, resume)
         uri = tracking_uri or default_tracking_uri()
-        identity, continued = open_identity(record, run_name, experiment, uri, tag_values(run_tags()))
-        spool = Spool(record)
-        forwarder = Forwarder(record, identity, spool, None if uri == OFF else lambda: MlflowStore(uri))
-        tracker = cls(record, lock, spool, forwarder, continued)
-        if continued:
-            spool.write("status", status="RUNNING")
-            tracker.set_tags(run_tags())
-        tracker.log_params(params or {})
-        tracker.set_tags(tags or {})
-        forwarder.start()
+        with contextlib.ExitStack() as undo:
+            lock = _claim(record, resume)
+            undo.callback(os.close, lock)
+            identity, continued = open_identity(record, run_name, experiment, uri, tag_values(run_tags()))
+            spool = Spool(record)
+            undo.callback(spool.close)
+            forwarder = Forwarder(record, identity, spool, None if uri == OFF else lambda: MlflowStore(uri))
+            tracker = cls(record, lock, spool, forwarder, continued)
+            if continued:
+                spool.write("status", status="RUNNING")
+                tracker.set_tags(run_tags())
+            tracker.log_params(params or {})
+            tracker.set_tags(tags or {})
+            forwarder.start()
+            undo.pop_all()
         return tracker
 
     @property
@@ -156,7 +163,7 @@ class Tracker:
         self._write("status", status=status)
         self._open = False
         self._spool.sync()
-        self._forwarder.stop(SECONDS_WHEN_KILLED if status == "KILLED" else SECONDS_TO_FINISH)
+        self._send_the_rest(SECONDS_WHEN_KILLED if status == "KILLED" else SECONDS_TO_FINISH)
         self._spool.close()
         os.close(self._lock)
         if self._forwarder.failure or self._forwarder.is_alive():
@@ -164,7 +171,7 @@ class Tracker:
         if self._spool.lost:
             LOG.warning("%d lines could not be written to %s: is the disk full?", self._spool.lost, self._folder)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Tracker:
         self._signals.enter_context(sigterm_exits())
         return self
 
@@ -178,6 +185,13 @@ class Tracker:
         if not self._open:
             raise RuntimeError("this run has ended: start the tracker again to continue it")
         self._spool.write(kind, **content)
+
+    def _send_the_rest(self, seconds: float) -> None:
+        at_once = min(seconds, 1.0)
+        self._forwarder.stop(at_once)
+        if self._forwarder.is_alive() and seconds > at_once:
+            with Console(stderr=True).status("sending the rest of the run to MLflow"):
+                self._forwarder.stop(seconds - at_once)
 
     def _known(self, name: str, step: int, value: float) -> bool:
         return self._logged.get((name, step)) == value
@@ -204,13 +218,15 @@ def _claim(record: Path, resume: bool) -> int:
     lock = try_lock(record)
     if lock is None:
         raise UserError(f"{record.parent}: another process is writing to this run: wait for it, or choose another folder")
-    known = read_identity(record)
-    if resume or known is None:
-        return lock
-    earlier = record.parent / "earlier" / known.local_id
-    earlier.mkdir(parents=True)
-    record.rename(folder_of(earlier))
-    os.close(lock)
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, lock)
+        known = read_identity(record)
+        if resume or known is None:
+            undo.pop_all()
+            return lock
+        earlier = record.parent / "earlier" / known.local_id
+        earlier.mkdir(parents=True)
+        record.rename(folder_of(earlier))
     return _claim(record, resume)
 
 

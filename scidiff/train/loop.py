@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -25,40 +25,43 @@ from torch import Tensor
 
 from scidiff.config import Config
 from scidiff.denoiser import Denoiser
+from scidiff.files import atomic_write
 from scidiff.objective import Loss
 from scidiff.process import Layouts, State
 from scidiff.random import Noise, StreamNoise, stratified, stream_key
-from scidiff.train.checkpoint import CheckpointStore, flatten_optimizer, restore_optimizer, save_weights
+from scidiff.train.checkpoint import CheckpointError, CheckpointStore, flatten_optimizer, restore_optimizer, save_weights
 from scidiff.train.ema import update_ema
 from scidiff.train.order import batches_per_epoch, epoch_batches
 from scidiff.train.progress import TrainProgress
 from scidiff.train.task import Batch, Task
+from scidiff.train.weights import encode
 
 
 class TrainConfig(Config):
     """How to train. Times are counted in optimiser steps."""
 
-    seed: int = Field(0, ge=0)
-    steps: int = Field(10_000, ge=1)
-    batch_size: int = Field(256, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    beta2: float = Field(0.99, gt=0, lt=1)
-    warmup: int = Field(500, ge=0)
-    cooldown: float = Field(0.3, ge=0, le=1, description="the share of the steps, at the end, over which the rate falls linearly to 0")
-    clip_norm: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    self_conditioning: float = Field(0.5, ge=0, le=1, description="how often the network is shown its own answer")
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    beta2: float = Field(default=0.99, gt=0, lt=1)
+    warmup: int = Field(default=500, ge=0)
+    cooldown: float = Field(default=0.3, ge=0, le=1, description="the last share of the steps, in which the rate falls linearly to 0")
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    self_conditioning: float = Field(default=0.5, ge=0, le=1, description="how often the network is shown its own answer")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
-    log_every: int = Field(20, ge=1)
-    save_every: int = Field(500, ge=1)
-    validate_every: int = Field(1000, ge=1)
-    preview_every: int = Field(2000, ge=1)
-    keep: int = Field(2, ge=1)
-    max_seconds: float | None = Field(None, gt=0, description="stop (and save) after this long, whatever the step")
+    log_every: int = Field(default=20, ge=1)
+    save_every: int = Field(default=500, ge=1)
+    validate_every: int = Field(default=1000, ge=1)
+    preview_every: int = Field(default=2000, ge=1)
+    keep: int = Field(default=2, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0, description="stop (and save) after this long, whatever the step")
 
 
+@runtime_checkable
 class RunLog(Protocol):
     """What the loop tells a tracker."""
 
@@ -97,10 +100,12 @@ class _Run:
 def fit(task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: str = "auto", resume: bool = True) -> Path:
     """Train, and return the path of the final averaged weights, ``folder/weights.safetensors``.
 
-    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. Raises :class:`Diverged` before a step whose loss or gradient is
-    not finite, :class:`Terminated` (after saving) on SIGTERM, ValueError for a batch size larger than the data.
+    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. Raises :class:`Diverged` before a step whose loss
+    or gradient is not finite, :class:`Terminated` (after saving) on SIGTERM, UserError for a batch size larger than the data or a
+    checkpoint of another model.
     """
     batches_per_epoch(len(task.sizes), config.batch_size)
+    folder.mkdir(parents=True, exist_ok=True)
     fabric = Fabric(accelerator="auto" if device == "auto" else device, devices=1, precision=config.precision)
     run = _Run(task, config, fabric, CheckpointStore(folder / "checkpoints", keep=config.keep), log, folder)
     _set_up(run, resume)
@@ -142,12 +147,17 @@ def _set_up(run: _Run, resume: bool) -> None:
         for name, tensor in found.tensors.items():
             part, key = name.split("/", 1)
             parts[part][key] = tensor
-        denoiser.load_state_dict(parts["weights"])
-        run.average.load_state_dict(parts["average"])
+        try:
+            denoiser.load_state_dict(parts["weights"])
+            run.average.load_state_dict(parts["average"])
+        except RuntimeError as error:
+            remedy = "continue with the configuration it was made with, or start anew in another folder"
+            raise CheckpointError(f"{found.path}: the checkpoint is of another model: {remedy} ({error})") from error
         restore_optimizer(run.optimizer, parts["optimizer"], found.state["optimizer"])
         run.step, run.elapsed = found.step, found.state["elapsed"]
+        run.sums.update(found.state.get("sums", {}))
     if config.compile:
-        denoiser.backbone.compile(dynamic=False)
+        denoiser.backbone.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _batch(run: _Run) -> tuple[Batch, Tensor, int]:
@@ -172,7 +182,7 @@ def _step(run: _Run) -> Loss:
     batch, examples, epoch = _batch(run)
     u = stratified(config.seed, run.step, torch.arange(len(examples)), config.batch_size).to(run.fabric.device)
     coin = StreamNoise(stream_key(config.seed, "self-conditioning"), torch.tensor([run.step]), 0).flat_uniform(1).item()
-    with run.fabric.autocast():
+    with run.fabric.autocast():  # pyright: ignore[reportUnknownMemberType]
         loss = run.task.objective(
             run.task.denoiser,
             batch.state,
@@ -188,8 +198,8 @@ def _step(run: _Run) -> Loss:
     mean = loss.total.mean()
     run.fabric.backward(mean.float())
     norm = torch.nn.utils.clip_grad_norm_(run.task.denoiser.parameters(), config.clip_norm)
-    _check_finite(run, mean, norm, examples)
-    run.optimizer.step()
+    _check_finite(run, mean, norm, examples, batch)
+    run.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     run.optimizer.zero_grad(set_to_none=True)
     update_ema(run.average, run.task.denoiser, config.ema_decay, run.step)
     run.sums["gradient_norm"] += norm.item()
@@ -204,14 +214,20 @@ def _rate(config: TrainConfig, step: int) -> float:
     return min(1.0, up, down)
 
 
-def _check_finite(run: _Run, loss: Tensor, norm: Tensor, examples: Tensor) -> None:
+def _check_finite(run: _Run, loss: Tensor, norm: Tensor, examples: Tensor, batch: Batch) -> None:
     if math.isfinite(loss.item()) and math.isfinite(norm.item()):
         return
     report = run.folder / f"diverged-step-{run.step}.json"
-    report.write_text(json.dumps({"step": run.step, "loss": str(loss.item()), "gradient_norm": str(norm.item()), "examples": examples.tolist()}))
+    numbers = [int(example) for example in examples]
+    facts = {"step": run.step, "loss": str(loss.item()), "gradient_norm": str(norm.item()), "examples": numbers}
+    tensors, state = _snapshot(run)
+    tensors |= {f"batch/{name}": tensor for name, tensor in batch.state.items()}
+    atomic_write(report.with_suffix(".safetensors"), encode(tensors, facts | state))
+    atomic_write(report, json.dumps(facts).encode())
     raise Diverged(
-        f"loss {loss.item()} and gradient norm {norm.item()} at step {run.step}: stopped before the step. The batch's examples are in {report}; "
-        f"continue from the last checkpoint with a lower train.learning_rate or train.clip_norm"
+        f"loss {loss.item()} and gradient norm {norm.item()} at step {run.step}: stopped before the step. The numbers of the batch's "
+        f"examples are in {report}, the batch and the run's state beside it; continue from the last checkpoint with a lower "
+        f"train.learning_rate or train.clip_norm"
     )
 
 
@@ -225,10 +241,9 @@ def _at_intervals(run: _Run, loss: Loss) -> None:
     if run.step % config.log_every == 0:
         count = run.sums.pop("count")
         metrics = {f"train/{k}": v / count for k, v in run.sums.items()}
-        run.log.log_metrics({**metrics, "train/learning_rate": config.learning_rate * _rate(config, run.step), "train/seconds": run.elapsed}, run.step)
+        metrics |= {"train/learning_rate": config.learning_rate * _rate(config, run.step), "train/seconds": run.elapsed}
+        run.log.log_metrics(metrics, run.step)
         run.sums.clear()
-    if run.step % config.save_every == 0:
-        _save(run)
     if run.step % config.validate_every == 0:
         run.log.log_metrics({f"valid/{k}": v for k, v in run.task.validate(run.average).items()}, run.step)
     if run.step % config.preview_every == 0:
@@ -236,10 +251,17 @@ def _at_intervals(run: _Run, loss: Loss) -> None:
         run.log.log_metrics({f"sample/{k}": v for k, v in preview.metrics.items()}, run.step)
         for path in preview.files:
             run.log.log_artifact(path, "samples")
+    if run.step % config.save_every == 0:
+        _save(run)  # last: what a kill interrupts is then done again, and no measurement of this step is missed
 
 
 def _save(run: _Run) -> None:
+    run.store.save(run.step, *_snapshot(run))
+
+
+def _snapshot(run: _Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that a continued run needs, as named tensors and JSON."""
     tensors, state = flatten_optimizer(run.optimizer)
     parts = {"weights": run.task.denoiser.state_dict(), "average": run.average.state_dict(), "optimizer": tensors}
     flat = {f"{part}/{name}": tensor for part, group in parts.items() for name, tensor in group.items()}
-    run.store.save(run.step, flat, {"optimizer": state, "elapsed": run.elapsed})
+    return flat, {"optimizer": state, "elapsed": run.elapsed, "sums": dict(run.sums)}

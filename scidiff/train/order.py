@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from scidiff.errors import UserError
 from scidiff.random import permutation
 
 _POOL = 32
@@ -13,9 +14,9 @@ _POOL = 32
 
 
 def batches_per_epoch(examples: int, batch_size: int) -> int:
-    """Full batches only; what is left over comes in another epoch's order. Raises ValueError for a batch larger than the data."""
+    """Full batches only; what is left over comes in another epoch's order. Raises UserError for a batch larger than the data."""
     if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size must lie between 1 and the number of training examples ({examples}), got {batch_size}")
+        raise UserError(f"batch_size must lie between 1 and the number of training examples ({examples}), got {batch_size}")
     return examples // batch_size
 
 
@@ -26,6 +27,6 @@ def epoch_batches(seed: int, epoch: int, sizes: Int[Tensor, " example"], batch_s
     """
     count = batches_per_epoch(len(sizes), batch_size)
     order = permutation(seed, epoch, len(sizes))[: count * batch_size]
-    pools = order.split(_POOL * batch_size)
+    pools = torch.split(order, _POOL * batch_size)
     batches = torch.cat([pool[torch.argsort(sizes[pool], stable=True)].reshape(-1, batch_size) for pool in pools])
     return batches[permutation(seed + 1, epoch, count)]

@@ -210,7 +210,8 @@ def test_hydrogens_avoid_each_other(implicit: MoleculeDataset) -> None:
     mols = [to_mol(implicit[k]) for k in range(0, len(implicit), 20)]
     plain = np.array([nearest(Chem.AddHs(m, addCoords=True)) for m in mols])
     ours = np.array([nearest(add_hydrogens(m)) for m in mols])
-    assert (ours < 1.7).mean() < 0.02 < (plain < 1.7).mean()
+    assert (ours < 1.9).mean() < 0.02  # QM9 itself: 0.006
+    assert (plain < 1.9).mean() > 0.05
 
 
 def test_add_hydrogens_survives_what_does_not_sanitise() -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 import rdkit
 
+from scidiff_molecules import data
 from scidiff_molecules.data import load_qm9
 from scidiff_molecules.data.sample import load_sample
 from scidiff_molecules.metrics import Evaluation, Verdict, judge_structures, load_reference, summarise
@@ -62,12 +63,13 @@ def test_training_molecules_are_not_novel_and_the_others_are(sample: list[Verdic
     assert (rest["A/novelty"], rest["B/novelty"]) == ((982, 984), (999, 1000))
 
 
-def test_the_sample_is_a_reference_by_name(sample: list[Verdict]) -> None:
+def test_the_sample_is_a_reference_by_name(sample: list[Verdict], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "load_sample", lambda: load_sample()[:200])  # the whole would be judged a second time
     reference = load_reference("sample")
     assert reference is not None
-    assert (reference.name, reference.molecules, len(reference.b_hashes)) == ("sample", 4000, 4000)
-    result = figures(summarise(sample, reference, source="sample"))
-    assert (result["A/novelty"], result["B/novelty"]) == ((0, 3913), (0, 4000))
+    assert (reference.name, reference.molecules, len(reference.b_hashes)) == ("sample", 200, 200)
+    result = figures(summarise(sample[:300], reference, source="sample"))
+    assert result["B/novelty"] == (100, 300)
 
 
 @pytest.mark.qm9

@@ -202,6 +202,18 @@ def test_a_molecule_declared_failed_fails_b_but_keeps_its_geometry() -> None:
     assert (lost.atoms, lost.usable, lost.fault) == (7, False, "unreadable")
 
 
+def test_an_object_that_did_not_fail_is_judged_like_its_molecule_and_a_status_has_its_say() -> None:
+    (found,) = judge([(0, ReadFailure(0, "", methane(), 5))])
+    check(found, ZOO["methane"])
+    marked = methane()
+    marked.SetProp("scidiff_status", "ok")
+    (found,) = judge([(0, marked)])
+    check(found, ZOO["methane"])
+    marked.SetProp("scidiff_status", "failed: the builder says so")
+    (found,) = judge([(0, marked)])
+    assert (found.fault, found.valid, found.a_stable) == ("the builder says so", False, True)
+
+
 def test_without_coordinates_everything_fails() -> None:
     flat = Chem.AddHs(Chem.MolFromSmiles("C"))
     (found,) = judge([(0, flat)])

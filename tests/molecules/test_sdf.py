@@ -176,6 +176,14 @@ def test_failed_molecules_are_written_whole_and_recognised(tmp_path: Path) -> No
     assert [item.atoms for item in found if isinstance(item, ReadFailure)] == [6, 3, 0, 0, 5]
 
 
+def test_an_object_that_did_not_fail_is_written_as_ok(tmp_path: Path) -> None:
+    with SdfWriter(tmp_path / "m.sdf") as out:
+        out.write(Lost(embedded("O"), ""))
+        out.write(Lost(None, ""))
+    assert (out.written, out.failed) == (2, 1)
+    assert [type(item) for _, item in read_sdf(tmp_path / "m.sdf")] == [Chem.Mol, ReadFailure]
+
+
 def test_unsanitised_reading_gives_the_molecule_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "m.sdf").write_text(Chem.MolToMolBlock(pentavalent(), kekulize=False) + "$$$$\n")
     ((_, raw),) = read_sdf(tmp_path / "m.sdf", sanitize=False)

@@ -118,7 +118,9 @@ def _in_processes(source: Source, folder: Path, workers: int, report: Callable[[
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
     env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     logs = [folder / f"{shard}.log" for shard in range(workers)]  # a file, as a full pipe would stop its worker
-    running = [_start([source.kind, str(source.path), str(shard), str(workers), str(paths[shard])], logs[shard], env) for shard in range(workers)]
+    running = [
+        _start([source.kind, str(source.path), str(shard), str(workers), str(paths[shard])], logs[shard], env) for shard in range(workers)
+    ]
 
     def follow(shard: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -138,7 +140,7 @@ def _in_processes(source: Source, folder: Path, workers: int, report: Callable[[
     finally:
         for process in running:  # an interrupted parent leaves no children behind
             process.kill()
-            process.wait()
+            process.communicate()
     if any(process.returncode for process in running):
         said = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         mine = [line.removeprefix("UserError: ") for line in said if line.startswith("UserError: ")]

@@ -24,4 +24,4 @@ def evaluate_command(
     if json is not None:
         with atomic_text(json) as out:
             out.write(result.to_json() + "\n")
-    Console().print(result.table())
+    result.print(Console())

@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import rdkit
-from rdkit import Chem
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -23,7 +22,7 @@ from scidiff_molecules.metrics.intervals import Interval, ratio_over_molecules, 
 from scidiff_molecules.metrics.reference import Reference, contained, load_reference
 from scidiff_molecules.metrics.report import Evaluation, Failure, Metric, ReferenceInfo
 from scidiff_molecules.metrics.verdict import Item, Verdict, items_of, judge
-from scidiff_molecules.sdf import STATUS
+from scidiff_molecules.sdf import STATUS, unpack
 
 _PROVENANCE = "scidiff_"
 _MAX_PROVENANCE = 20
@@ -60,6 +59,7 @@ def evaluate(
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not progress,
+        transient=True,
     ) as bar:
         verdicts = list(bar.track(judge(items), total=total, description="judging molecules"))
     if not verdicts:
@@ -144,10 +144,10 @@ def _notes(verdicts: list[Verdict], reference: Reference | None) -> Iterator[str
         yield "no molecule has a hydrogen; both metrics need explicit hydrogens, so their figures mean little here"
     foreign = sum(v.foreign for v in usable)
     if foreign:
-        yield f"{foreign:,} molecules have elements outside H, C, N, O, F, which metric A and the strict table do not know"
+        yield f"molecules with elements outside H, C, N, O, F, which metric A and the strict table do not know: {foreign:,}"
     unknown = sum(v.atoms == 0 for v in verdicts)
     if unknown:
-        yield f"{unknown:,} records have no readable atoms; they count among the molecules, but their atoms cannot be counted"
+        yield f"records without readable atoms: {unknown:,}; they count among the molecules, but their atoms cannot be counted"
     if reference is not None and reference.rdkit_version != rdkit.__version__:
         yield (
             f"the reference's SMILES were written by rdkit {reference.rdkit_version}, these by {rdkit.__version__}; "
@@ -158,7 +158,7 @@ def _notes(verdicts: list[Verdict], reference: Reference | None) -> Iterator[str
 def _collect(items: Iterable[tuple[int, Item]], properties: dict[str, str]) -> Iterator[tuple[int, Item]]:
     """Pass items on, noting in ``properties`` how they were made: their ``scidiff_`` fields (seed, steps, model, ...)."""
     for index, item in items:
-        mol = item if item is None or isinstance(item, Chem.Mol) else item.mol
+        mol, _ = unpack(item)
         if mol is not None:
             for field in mol.GetPropNames():
                 key = field.removeprefix(_PROVENANCE)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_WIDE = 130  # columns from which the definitions fit beside the figures
+_MIN_DEFINITION = 40
 
 
 class Metric(BaseModel):
@@ -76,19 +80,29 @@ class Evaluation(BaseModel):
                 flat |= {m.key: m.value, f"{m.key}_low": m.low, f"{m.key}_high": m.high}
         return flat
 
-    def table(self) -> Table:
-        """A rich table: metric, value, 95 % interval, numerator / denominator, definition."""
+    def table(self, *, definitions: bool = True) -> Table:
+        """A rich table: metric, value, 95 % interval, numerator / denominator, and the definition unless it is not wanted."""
         title, caption = Text(f"{self.source}: {self.samples:,} molecules"), Text(self._caption())  # Text: nothing in them is markup
         table = Table(title=title, caption=caption, caption_justify="left")
         table.add_column("metric")
         for column in ("%", "95 % interval", "n / of"):
             table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("definition", style="dim")
+        if definitions:
+            table.add_column("definition", style="dim", min_width=_MIN_DEFINITION)
         for m in self.metrics:
             value = "-" if m.value is None else f"{100 * m.value:.2f}"
             interval = "-" if m.low is None or m.high is None else f"{100 * m.low:.2f} to {100 * m.high:.2f}"
-            table.add_row(m.name, value, interval, f"{m.numerator:,} / {m.denominator:,}", m.definition)
+            row = [m.name, value, interval, f"{m.numerator:,} / {m.denominator:,}"]
+            table.add_row(*row, *([m.definition] if definitions else []))
         return table
+
+    def print(self, console: Console) -> None:
+        """Print the table; on a narrow console the definitions follow below it."""
+        wide = console.width >= _WIDE
+        console.print(self.table(definitions=wide))
+        if not wide:
+            for m in self.metrics:
+                console.print(Text.assemble((m.name, "bold"), f": {m.definition}"))
 
     def _caption(self) -> str:
         reference = self.reference

@@ -16,12 +16,12 @@ from rdkit import Chem
 
 from scidiff_molecules.metrics.lookup import VALENCE, lookup, lookup_smiles
 from scidiff_molecules.metrics.valence import LENIENT, as_generated, stable_atoms, strict_table
-from scidiff_molecules.sdf import Failed, ReadFailure, Structure, read_sdf, structure_of
+from scidiff_molecules.sdf import Failed, ReadFailure, Structure, read_sdf, structure_of, unpack
 
 _CHUNK = 1024
 
 Item = Chem.Mol | Failed | None
-"""What is judged: a molecule, a failed molecule (an object with ``mol`` and ``reason``), or None where nothing is left."""
+"""What is judged: a molecule, an object with ``mol`` and ``reason`` (empty where it did not fail), or None where nothing is left."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def judge_structures(structures: Iterable[Structure]) -> Iterator[Verdict]:
 
 
 def _reduce(index: int, item: Item) -> tuple[Structure | None, Verdict]:
-    mol, reason = (item, None) if isinstance(item, Chem.Mol) else (None, "no molecule") if item is None else (item.mol, item.reason)
+    mol, reason = unpack(item)
     if mol is None or mol.GetNumAtoms() == 0:
         atoms = item.atoms if isinstance(item, ReadFailure) else 0
         return None, Verdict(index, atoms, reason or "no atoms", usable=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from scidiff.errors import UserError
@@ -26,8 +27,8 @@ class Series:
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float | int]
+    y: Sequence[float | int]
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -42,11 +43,13 @@ class Series:
 
     def smoothed(self) -> list[float]:
         """Centred running mean over :attr:`window` points, of which both ends lack up to half; gaps stay gaps, and out of means."""
-        half, out = self.window // 2, []
-        for i, value in enumerate(self.y):
-            near = [v for v in self.y[max(0, i - half) : i + half + 1] if math.isfinite(v)]
-            out.append(sum(near) / len(near) if math.isfinite(value) else math.nan)
-        return out
+        values = np.asarray(self.y, dtype=np.float64)
+        finite = np.isfinite(values)
+        sums, counts = (np.concatenate(([0.0], np.cumsum(part))) for part in (np.where(finite, values, 0.0), finite.astype(np.float64)))
+        at, half = np.arange(len(values)), self.window // 2
+        first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
+        means = (sums[last] - sums[first]) / np.maximum(counts[last] - counts[first], 1.0)
+        return np.where(finite, means, np.nan).tolist()
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,13 @@ def layout(curve: Curve) -> Plot | None:
     x_range, x_values = _axis([x for x, _ in points], tight=True)
     y_range, y_values = _axis([y for _, y in points], tight=False)
 
-    def place_x(value: float) -> float:
+    def place_x(value: float | int) -> float:
         return round(LEFT + (value - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT), 2)
 
-    def place_y(value: float) -> float:
+    def place_y(value: float | int) -> float:
         return round(HEIGHT - BOTTOM - (value - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM), 2)
 
-    def path(xs: Sequence[float], ys: Sequence[float]) -> str:
+    def path(xs: Sequence[float | int], ys: Sequence[float | int]) -> str:
         parts, pen = [], "M"
         for x, y in _thinned(xs, ys):
             if math.isfinite(y):
@@ -121,13 +124,13 @@ def _legend(series: Series) -> str:
     return series.name if series.window == 1 else f"{series.name} (line: mean of {series.window})"
 
 
-def _thinned(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
+def _thinned(xs: Sequence[float | int], ys: Sequence[float | int]) -> list[tuple[float | int, float | int]]:
     """At most about 1,200 points: the smallest and the largest of each stretch, so that no spike disappears."""
     points = list(zip(xs, ys, strict=True))
     if len(points) <= _MAX_POINTS:
         return points
     size = math.ceil(2 * len(points) / _MAX_POINTS)
-    kept: list[tuple[float, float]] = []
+    kept: list[tuple[float | int, float | int]] = []
     for start in range(0, len(points), size):
         stretch = points[start : start + size]
         finite = [p for p in stretch if math.isfinite(p[1])]
@@ -138,7 +141,7 @@ def _thinned(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, floa
     return kept
 
 
-def _axis(values: list[float], *, tight: bool) -> tuple[tuple[float, float], list[float]]:
+def _axis(values: Sequence[float | int], *, tight: bool) -> tuple[tuple[float | int, float | int], list[float]]:
     """Range and ticks of an axis; a tight one ends at the data, the other at ticks."""
     low, high = min(values), max(values)
     if low == high:

@@ -79,7 +79,8 @@ def render_page(
     """The page's text; arguments as in :func:`write_page`."""
     valid = sum(view.valid for view in molecules)
     library, script, style = _asset("3Dmol-min.js"), _asset("view.js"), _asset("style.css")
-    return _environment().get_template("template.html").render(
+    template = _environment().get_template("template.html")
+    return template.render(
         title=title,
         policy=_policy([library, script], [style]),
         library=Markup(library),

@@ -76,7 +76,14 @@ def curve_png(curves: Curve | Sequence[Curve], path: str | Path | None = None) -
         for k, series in enumerate(curve.series):
             colour = _COLOURS[k % len(_COLOURS)]
             long = series.window > 1
-            axes.plot(series.x, series.y, color=colour, lw=0.8 if long else 1.8, alpha=0.3 if long else 1.0, label=None if long else _plain(series.name))
+            axes.plot(
+                series.x,
+                series.y,
+                color=colour,
+                lw=0.8 if long else 1.8,
+                alpha=0.3 if long else 1.0,
+                label=None if long else _plain(series.name),
+            )
             if long:
                 axes.plot(series.x, series.smoothed(), color=colour, lw=1.8, label=_plain(f"{series.name} (mean of {series.window})"))
         axes.set(title=_plain(curve.title), xlabel=_plain(curve.x_label), ylabel=_plain(curve.y_label))

@@ -30,9 +30,9 @@ class Row:
     """
 
     name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+    value: float | int | None
+    low: float | int | None = None
+    high: float | int | None = None
     numerator: int | None = None
     denominator: int | None = None
     definition: str = ""

@@ -12,14 +12,16 @@
   root.classList.add("js");
 
   /* ---- colours ---- */
-  const LIGHT = { H: "#f7f9fb", C: "#7c8696", N: "#4f83ff", O: "#ff4d55", F: "#22c3a4", S: "#f2c21a", P: "#ff9a3d", Cl: "#4cc24c", Br: "#b8704a", I: "#a866e0" };
+  const LIGHT = { H: "#f7f9fb", C: "#8690a0", N: "#4f83ff", O: "#ff4d55", F: "#22c3a4", S: "#f2c21a", P: "#ff9a3d", Cl: "#4cc24c", Br: "#b8704a", I: "#a866e0" };
   const DARK = { ...LIGHT, C: "#a3adbc", N: "#6f9aff", O: "#ff6a70" };
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const palette = () => (dark.matches ? DARK : LIGHT);
-  const style = () => {
-    const colours = { prop: "elem", map: palette() };
-    return { stick: { radius: 0.13, colorscheme: colours }, sphere: { scale: 0.235, colorscheme: colours } };
-  };
+  const FAULT = "#ff2d3c";
+  function dress(model, molecule) {     // the bonds of an atom that RDKit's complaint names are red
+    const colours = { prop: "elem", map: palette() }, sphere = { scale: 0.235, colorscheme: colours };
+    model.setStyle({}, { stick: { radius: 0.13, colorscheme: colours }, sphere });
+    if (molecule.faulty.length) model.setStyle({ index: molecule.faulty }, { stick: { radius: 0.16, color: FAULT }, sphere });
+  }
 
   /* ---- quaternions [x, y, z, w], in the screen's axes ---- */
   const times = (a, b) => [
@@ -38,14 +40,8 @@
     const atoms = model.selectedAtoms({});
     const centre = ["x", "y", "z"].map((k) => atoms.reduce((sum, a) => sum + a[k], 0) / atoms.length);
     const reach = Math.max(...atoms.map((a) => Math.hypot(a.x - centre[0], a.y - centre[1], a.z - centre[2])));
-    model.setStyle({}, style());
-    let halo = null;
-    if (molecule.faulty.length) {       // what the complaint names glows red
-      const lines = molecule.faulty.map((i) => `He ${atoms[i].x} ${atoms[i].y} ${atoms[i].z}`);
-      halo = viewer.addModel([lines.length, "", ...lines].join("\n"), "xyz");
-      halo.setStyle({}, { sphere: { radius: 0.62, color: "#ff3b47", opacity: 0.42 } });
-    }
-    return { parts: halo ? [model, halo] : [model], centre, radius: Math.max(reach + 0.6, 2.4) };
+    dress(model, molecule);
+    return { model, molecule, centre, radius: Math.max(reach + 0.6, 2.4) };
   }
   function aim(viewer, shape, q, zoom, aspect) {
     const half = Math.atan(TAN * Math.min(1, aspect));
@@ -54,16 +50,20 @@
   }
   function viewerIn(element) {
     return $3Dmol.createViewer(element, {
-      backgroundColor: dark.matches ? "#1d2430" : "#eef2f7", backgroundAlpha: 0, antialias: true, disableFog: true, nomouse: true,
+      backgroundColor: dark.matches ? "#1d2430" : "#eef2f7", backgroundAlpha: 0, antialias: true, upscale: !software, disableFog: true, nomouse: true,
     });
   }
-  function webgl() {
+  function probe() {                    // whether there is WebGL, and whether a processor has to do a graphics card's work
     try {
       const context = document.createElement("canvas").getContext("webgl2") || document.createElement("canvas").getContext("webgl");
-      if (context) context.getExtension("WEBGL_lose_context")?.loseContext();
-      return Boolean(context);
-    } catch { return false; }
+      if (!context) return [false, false];
+      const info = context.getExtension("WEBGL_debug_renderer_info");
+      const name = String(context.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : context.RENDERER));
+      context.getExtension("WEBGL_lose_context")?.loseContext();
+      return [true, /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name)];
+    } catch { return [false, false]; }
   }
+  const [webgl, software] = probe();
 
   /* ---- state ---- */
   const cards = [...document.querySelectorAll(".card")].map((node, i) => ({
@@ -72,8 +72,8 @@
   }));
   const large = { shape: null, q: null, zoom: 1, held: false, dirty: false, at: null };
   const state = { filter: "all", look: "3d", turning: !window.matchMedia("(prefers-reduced-motion: reduce)").matches, all: false, selected: -1 };
-  let small = null, big = null, unbuilt = false;
-  if (webgl()) {
+  let small = null, big = null;
+  if (webgl) {
     try {
       const off = document.body.appendChild(document.createElement("div"));
       off.className = "offstage";
@@ -92,22 +92,17 @@
 
   /* ---- cards ---- */
   const live = (card) => state.look === "3d" && Boolean(card.molecule.block);
-  function build(card) {
-    if (card.shape || !card.molecule.block) return;
-    card.shape = load(small, card.molecule);
-    unbuilt = true;
-  }
   function paint(card, now) {
     const box = card.canvas, scale = Math.min(window.devicePixelRatio || 1, 2);
     const w = Math.round(box.clientWidth * scale), h = Math.round(box.clientHeight * scale);
     if (!w || !h) return;
     if (box.width !== w || box.height !== h) { box.width = w; box.height = h; }
-    if (state.turning && !card.held && card.last) card.q = turned(card.q, SPEED * Math.min(now - card.last, 100) / 1000, 0);
+    if (state.turning && !card.held && !frugal && card.last) card.q = turned(card.q, SPEED * Math.min(now - card.last, 100) / 1000, 0);
     card.last = now;
     card.dirty = false;
-    card.shape.parts.forEach((part) => part.show());
+    card.shape.model.show();
     aim(small, card.shape, card.q, 1, w / h);
-    card.shape.parts.forEach((part) => part.hide());
+    card.shape.model.hide();
     const pen = box.getContext("2d");
     pen.clearRect(0, 0, w, h);
     pen.drawImage(small.getCanvas(), 0, 0, w, h);
@@ -156,11 +151,13 @@
       item.append(dot, name);
       list.append(item);
     }
+    if (molecule.faulty.length) list.append(element("li", "red bonds: at the faulty atoms", "wrong"));
   }
   function describe(card) {
     const molecule = card.molecule, drawing = card.node.querySelector(".flat2d"), formula = card.node.querySelector(".formula");
     $("caption").textContent = molecule.caption;
-    $("verdict").replaceChildren(card.node.querySelector(".badge").cloneNode(true));
+    $("verdict").textContent = card.ok ? "valid & connected" : "fails";
+    $("verdict").className = `badge ${card.ok ? "ok" : "bad"}`;
     $("reason").textContent = molecule.reason || "";
     $("formula").replaceChildren(...(formula ? [...formula.cloneNode(true).childNodes] : [molecule.formula]));
     $("size").textContent = molecule.atoms === 1 ? "1 atom" : `${molecule.atoms} atoms`;
@@ -169,6 +166,7 @@
     const instead = $("instead"), flat = !big || !molecule.block;
     instead.classList.toggle("on", flat);
     instead.replaceChildren(...(flat ? [drawing ? drawing.cloneNode(true) : element("span", "nothing to draw")] : []));
+    $("about").classList.toggle("alone", flat || !drawing);
     $("stage").setAttribute("aria-label", `${molecule.caption || molecule.smiles}: ${molecule.reason || "valid and connected"}`);
     legend(molecule);
   }
@@ -180,7 +178,7 @@
     describe(card);
     if (!big) return;
     big.removeAllModels();
-    large.shape = card.molecule.block ? load(big, card.molecule) : null;
+    try { large.shape = card.molecule.block ? load(big, card.molecule) : null; } catch { large.shape = null; }
     large.q = card.q;
     large.zoom = 1;
     large.dirty = true;
@@ -204,29 +202,37 @@
     $("turn").setAttribute("aria-pressed", String(on));
   }
 
-  /* ---- the loop: what is on screen, within a few milliseconds a frame ---- */
-  let cursor = 0, before = 0;
+  /* ---- the loop: what is on screen, within a few milliseconds a frame. Where frames take long (no graphics card), the cards
+     stand still unless touched, and only the large view turns. ---- */
+  let cursor = 0, before = 0, pace = 16, frugal = software;
+  function prepare(queue) {
+    const fresh = queue.filter((card) => !card.shape).slice(0, 8);
+    if (!fresh.length) return;
+    for (const card of fresh) {
+      try { card.shape = load(small, card.molecule); } catch { card.molecule.block = null; card.node.classList.remove("live"); }
+    }
+    small.render();
+    for (const card of cards) card.shape?.model.hide();
+  }
   function frame(now) {
     requestAnimationFrame(frame);
-    const begin = performance.now(), box = $("large");
-    if (large.shape && (large.dirty || (state.turning && !large.held))) {
-      if (state.turning && !large.held && before) large.q = turned(large.q, SPEED * Math.min(now - before, 100) / 1000, 0);
+    const begin = performance.now(), lapse = before ? Math.min(now - before, 100) : 0, box = $("large");
+    before = now;
+    pace += (lapse - pace) / 20;
+    frugal ||= pace > 70;
+    const queue = cards.filter((card) => card.near && live(card) && !card.node.classList.contains("hidden"));
+    prepare(queue);
+    const waiting = queue.some((card) => card.shape && card.dirty);
+    const spins = state.turning && !large.held;
+    if (large.shape && (large.dirty || (spins && !waiting))) {
+      if (spins) large.q = turned(large.q, SPEED * lapse / 1000, 0);
       large.dirty = false;
       aim(big, large.shape, large.q, large.zoom, box.clientWidth / Math.max(1, box.clientHeight));
     }
-    before = now;
-    const queue = cards.filter((card) => card.near && live(card) && !card.node.classList.contains("hidden"));
-    const fresh = queue.filter((card) => !card.shape);
-    fresh.slice(0, 8).forEach(build);
-    if (unbuilt) {
-      small.render();
-      cards.forEach((card) => card.shape?.parts.forEach((part) => part.hide()));
-      unbuilt = false;
-    }
     for (let k = 0; k < queue.length; k++) {
       const card = queue[(cursor + k) % queue.length];
-      const due = card.shape && (card.dirty || (state.turning && !card.held && now - card.last >= 30));
-      if (due) paint(card, now);
+      const turns = state.turning && !card.held && !waiting && !frugal && now - card.last >= 30;
+      if (card.shape && (card.dirty || turns)) paint(card, now);
       if (performance.now() - begin > 12) { cursor = (cursor + k + 1) % queue.length; break; }
     }
   }
@@ -306,10 +312,10 @@
   dark.addEventListener("change", () => {
     for (const [viewer, list] of [[small, cards], [big, [large]]]) {
       if (!viewer) continue;
-      for (const { shape } of list) shape?.parts[0].setStyle({}, style());
+      for (const { shape } of list) if (shape) dress(shape.model, shape.molecule);
       viewer.render();
     }
-    for (const card of cards) card.shape?.parts.forEach((part) => part.hide());
+    for (const card of cards) card.shape?.model.hide();
     for (const card of cards) card.dirty = true;
     large.dirty = true;
     if (cards[state.selected]) legend(cards[state.selected].molecule);
@@ -320,7 +326,9 @@
       card.near = entry.isIntersecting;
       card.dirty = true;
       card.last = 0;
-      if (!card.near) card.canvas.width = card.canvas.height = 0;   // a card out of sight holds no pixels
+      if (card.near) continue;
+      card.canvas.width = card.canvas.height = 0;   // a card out of sight holds no pixels
+      card.node.classList.remove("painted");
     }
   }, { rootMargin: "120px" });
   for (const card of cards) watch.observe(card.node);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scidiff_molecules.sdf.reading import STATUS, ReadFailure, read_sdf, sanitize_fault
 from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
-from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text
+from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, unpack
 
 __all__ = [
     "STATUS",
@@ -17,5 +17,6 @@ __all__ = [
     "read_sdf",
     "sanitize_fault",
     "structure_of",
+    "unpack",
     "with_conformer",
 ]

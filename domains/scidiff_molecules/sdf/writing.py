@@ -22,13 +22,24 @@ _MAX_VALUE = 4000
 
 @runtime_checkable
 class Failed(Protocol):
-    """Any object that stands for a failed molecule: what there is of it, and why it failed."""
+    """Any object that stands for a molecule that may have failed: what there is of it, and why it failed (empty: it did not)."""
 
     @property
     def mol(self) -> Chem.Mol | None: ...
 
     @property
     def reason(self) -> str: ...
+
+
+def unpack(item: Chem.Mol | Failed | None) -> tuple[Chem.Mol | None, str | None]:
+    """What there is of a molecule, and why it failed (None: nobody says it did; its property ``scidiff_status`` has a say)."""
+    if item is None:
+        return None, "no molecule"
+    mol, reason = (item, "") if isinstance(item, Chem.Mol) else (item.mol, item.reason)
+    if not reason and mol is not None and mol.HasProp(STATUS):
+        status = mol.GetProp(STATUS)
+        reason = status.removeprefix(FAILED) if status.startswith(FAILED) else ""
+    return mol, reason or (None if mol is not None else "no molecule")
 
 
 @contextmanager
@@ -93,7 +104,7 @@ class SdfWriter:
         """
         if self._file is None:
             raise ValueError("SdfWriter.write outside of its with block")
-        mol, reason = (item, None) if isinstance(item, Chem.Mol) else (None, "no molecule") if item is None else (item.mol, item.reason)
+        mol, reason = unpack(item)
         block, fault = _mol_block(mol, reason)
         fields: dict[str, object] = {}
         if mol is not None:

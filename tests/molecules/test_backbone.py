@@ -1,0 +1,194 @@
+"""Law 5 on the molecule model with random weights: move the input (rotation, reflection, relabelling, padding), and the output moves with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.molecules import Motion, MovedNoise, as_tensors, clean, diffused, error, random_denoiser
+from torch import Tensor
+
+from scidiff.denoiser import Denoiser
+from scidiff.errors import UserError
+from scidiff.process import Layouts, State
+from scidiff.random import Noise
+from scidiff.sampling import RULES, sample, time_grid
+from scidiff_molecules.backbone import EquivariantTransformer
+from scidiff_molecules.data import MoleculeDataset
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.model import Statistics
+from scidiff_molecules.registry import shipped_models
+from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
+
+CALL_FLOAT64 = 1e-12
+CALL_FLOAT32 = 1e-5
+WALK_FLOAT64 = 1e-10
+TOLERANCES = {torch.float64: CALL_FLOAT64, torch.float32: CALL_FLOAT32}
+MOTIONS = 100
+IRREPS = ("16x1o", "8x1o+8x2e")
+NOISE = {"elements": "marginal", "bonds": "absorbing"}
+T_MIN = 1e-3
+
+
+def ask(denoiser: Denoiser, x: State, t: Tensor, layouts: Layouts, *, twice: bool) -> dict[str, Tensor]:
+    """The posterior; ``twice``: after seeing its own answer."""
+    with torch.no_grad():
+        first = denoiser(x, t, layouts)
+        return as_tensors(denoiser(x, t, layouts, None, first) if twice else first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("irreps", IRREPS)
+@pytest.mark.parametrize("twice", [False, True], ids=["first", "self-conditioned"])
+def test_one_call_moves_with_its_input(
+    heavy: MoleculeDataset, statistics: Statistics, irreps: str, dtype: torch.dtype, twice: bool
+) -> None:
+    denoiser = random_denoiser(statistics, irreps=irreps, noise=NOISE).to(dtype)
+    x, layout = clean(heavy, statistics, MOTIONS, dtype)
+    t = torch.linspace(T_MIN, 1, MOTIONS, dtype=torch.float64)
+    x_t = diffused(denoiser, x, layout, t)
+    motion = Motion.random(layout[ELEMENTS].mask, seed=1)
+    wanted = motion.fields(ask(denoiser, x_t, t, layout, twice=twice), layout)
+    found = ask(denoiser, motion.fields(x_t, layout), t, motion.layouts(layout), twice=twice)
+    assert error(found, wanted) < TOLERANCES[dtype]
+    # The same molecules as they lie, or in their own order, would be far off: the test has power.
+    assert error(ask(denoiser, x_t, t, layout, twice=twice), wanted) > 0.1
+
+
+def test_a_mirror_image_cannot_be_told_from_its_original(heavy: MoleculeDataset, statistics: Statistics) -> None:
+    denoiser = random_denoiser(statistics, irreps=IRREPS[1]).double()
+    x, layout = clean(heavy, statistics, 8, torch.float64)
+    t = torch.linspace(T_MIN, 1, 8, dtype=torch.float64)
+    x_t = diffused(denoiser, x, layout, t)
+    mirror = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    straight, mirrored = (ask(denoiser, {**x_t, POSITIONS: x_t[POSITIONS] * m}, t, layout, twice=True) for m in (1.0, mirror))
+    assert error(mirrored, {**straight, POSITIONS: straight[POSITIONS] * mirror}) < CALL_FLOAT64
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["first", "self-conditioned"])
+def test_padding_changes_nothing(heavy: MoleculeDataset, statistics: Statistics, twice: bool) -> None:
+    denoiser = random_denoiser(statistics, irreps=IRREPS[1], noise=NOISE).double()
+    t = torch.linspace(T_MIN, 1, 20, dtype=torch.float64)
+    found = []
+    for width in (9, 14):
+        x, layout = clean(heavy, statistics, 20, torch.float64, width)
+        x_t = diffused(denoiser, x, layout, t)
+        answer = ask(denoiser, x_t, t, layout, twice=twice)
+        found.append({k: v[:, :9, :9] if k == BONDS else v[:, :9] for k, v in answer.items()})
+        found.append({k: v[:, :9, :9].double() if k == BONDS else v[:, :9].double() for k, v in x_t.items()})
+    assert error(found[2], found[0]) < CALL_FLOAT64
+    assert error(found[3], found[1]) < CALL_FLOAT64
+
+
+def test_an_atom_alone_does_not_see_the_padding(statistics: Statistics) -> None:
+    denoiser = random_denoiser(statistics).double()
+    t = torch.tensor([0.5], dtype=torch.float64)
+    found = []
+    for width in (1, 9):
+        x: State = {
+            POSITIONS: torch.zeros(1, width, 3, dtype=torch.float64),
+            ELEMENTS: torch.full((1, width), 2),
+            BONDS: torch.zeros(1, width, width, dtype=torch.int64),
+        }
+        answer = ask(denoiser, x, t, layouts(torch.tensor([1]), width), twice=True)
+        found.append({ELEMENTS: answer[ELEMENTS][:, :1]})
+    assert error(found[1], found[0]) < CALL_FLOAT64
+
+
+def test_the_noise_of_real_entries_does_not_depend_on_the_padding() -> None:
+    sizes, noise = torch.tensor([3, 7, 1]), Noise(5, torch.tensor([0, 731, 2**40]))
+    narrow, wide = layouts(sizes, 7), layouts(sizes, 12)
+    for name in (POSITIONS, ELEMENTS):
+        mask = narrow[name].mask
+        assert torch.equal(noise.at(name, 3).normal(wide[name], 3)[:, :7][mask], noise.at(name, 3).normal(narrow[name], 3)[mask])
+    mask = narrow[BONDS].mask
+    assert torch.equal(noise.at(BONDS, 3).uniform(wide[BONDS])[:, :7, :7][mask], noise.at(BONDS, 3).uniform(narrow[BONDS])[mask])
+
+
+def walk(denoiser: Denoiser, x: State, layout: Layouts, noise: object, rule: str, churn: float, steps: int = 6) -> dict[str, Tensor]:
+    grid = time_grid(denoiser.process.fields[POSITIONS].schedule, steps)
+    drawn = sample(denoiser, denoiser.process, layout, noise, grid, RULES[rule], x, churn=churn, self_conditioning=True)  # type: ignore[arg-type]
+    return drawn.state
+
+
+@pytest.mark.parametrize("scaffold", [False, True], ids=["free", "scaffold"])
+@pytest.mark.parametrize("churn", [0.0, 1.0])
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_the_whole_sampler_moves_with_its_noise(
+    heavy: MoleculeDataset, statistics: Statistics, rule: str, churn: float, scaffold: bool
+) -> None:
+    denoiser = random_denoiser(statistics, irreps=IRREPS[1], noise=NOISE).double()
+    x, layout = clean(heavy, statistics, 20, torch.float64)
+    layout = with_scaffold(layout) if scaffold else layout
+    noise, motion = Noise(3, torch.arange(20)), Motion.random(layout[ELEMENTS].mask, seed=2)
+    wanted = motion.fields(walk(denoiser, x, layout, noise, rule, churn), layout)
+    found = walk(denoiser, motion.fields(x, layout), motion.layouts(layout), MovedNoise(noise, motion), rule, churn)
+    assert error({POSITIONS: found[POSITIONS]}, {POSITIONS: wanted[POSITIONS]}) < WALK_FLOAT64
+    assert torch.equal(found[ELEMENTS], wanted[ELEMENTS])
+    assert torch.equal(found[BONDS], wanted[BONDS])
+
+
+def with_scaffold(layout: Layouts, atoms: int = 3) -> Layouts:
+    """The first atoms, and the bonds between them, are given."""
+    node = layout[ELEMENTS].mask & (torch.arange(layout[ELEMENTS].mask.shape[1]) < atoms)
+    pair = layout[BONDS].mask & node[:, :, None] & node[:, None]
+    known = {POSITIONS: node, ELEMENTS: node, BONDS: pair}
+    return {name: replace(one, known=known[name]) for name, one in layout.items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("churn", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_what_is_known_stays_as_given_to_the_bit(
+    heavy: MoleculeDataset, statistics: Statistics, rule: str, churn: float, dtype: torch.dtype
+) -> None:
+    denoiser = random_denoiser(statistics, noise=NOISE).to(dtype)
+    x, layout = clean(heavy, statistics, 10, dtype)
+    layout = with_scaffold(layout)
+    drawn = walk(denoiser, x, layout, Noise(4, torch.arange(10)), rule, churn, steps=4)
+    for name, one in layout.items():
+        assert one.known is not None
+        assert torch.equal(drawn[name][one.known], x[name][one.known])
+        assert not torch.equal(drawn[name][one.free], x[name][one.free])
+    assert torch.equal(drawn[BONDS], drawn[BONDS].transpose(1, 2))
+
+
+def test_in_float32_a_moved_molecule_has_the_same_graph(heavy: MoleculeDataset, statistics: Statistics) -> None:
+    """With the shipped model if there is one: trained weights are what matters, random ones amplify rounding as they please."""
+    shipped = shipped_models()
+    if shipped:
+        generator = MoleculeGenerator.load(next(iter(shipped)))
+        denoiser, sizes = generator.denoiser, generator.statistics.sizes
+        numbers = torch.multinomial(torch.tensor(sizes).double(), MOTIONS, replacement=True, generator=torch.Generator().manual_seed(0))
+    else:
+        denoiser = random_denoiser(statistics)
+        numbers = heavy.sizes[:MOTIONS]
+    layout = layouts(numbers, int(numbers.max()))
+    shape = layout[ELEMENTS].mask.shape
+    like: State = {
+        POSITIONS: torch.zeros(*shape, 3),
+        ELEMENTS: torch.zeros(shape, dtype=torch.int64),
+        BONDS: torch.zeros(*shape, shape[1], dtype=torch.int64),
+    }
+    noise, motion = Noise(0, torch.arange(MOTIONS)), Motion.random(layout[ELEMENTS].mask, seed=3)
+    wanted = motion.fields(walk(denoiser, like, layout, noise, "first", 1.0, steps=10), layout)
+    found = walk(denoiser, like, layout, MovedNoise(noise, motion), "first", 1.0, steps=10)
+    same = (found[ELEMENTS] == wanted[ELEMENTS]).all(1) & (found[BONDS] == wanted[BONDS]).flatten(1).all(1)
+    assert int(same.sum()) >= 99
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"irreps": "8x0e+8x1o"}, "steerable harmonics of one multiplicity"),
+        ({"irreps": "8x1e"}, "steerable harmonics of one multiplicity"),
+        ({"irreps": "8x1o+16x2e"}, "steerable harmonics of one multiplicity"),
+        ({"width": 36}, r"heads \(8\) must divide"),
+        ({"irreps": "12x1o"}, r"heads \(8\) must divide"),
+    ],
+)
+def test_impossible_sizes_are_refused_with_the_reason(settings: dict[str, object], reason: str) -> None:
+    sizes = {"width": 32, "pair_width": 16, "blocks": 1, "irreps": "8x1o", **settings}
+    with pytest.raises(UserError, match=reason):
+        EquivariantTransformer(4, 4, 4, 4, 4, **sizes)  # type: ignore[arg-type]
