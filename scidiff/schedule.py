@@ -318,7 +318,9 @@ class Warp(Schedule):
         return self.base.retention(t**self.power)
 
     def d_retention(self, t: Times) -> Times:
-        return self.base.d_retention(t**self.power) * self.power * t.double() ** (self.power - 1)
+        t = t.double()
+        # 0 where nothing moves, as for d_alpha: with power < 1 the clock's speed is infinite at t = 0, and 0 * inf would be NaN.
+        return torch.where(t > 0, self.base.d_retention(t**self.power) * self.power * _inside(t) ** (self.power - 1), 0.0)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

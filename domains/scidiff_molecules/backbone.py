@@ -32,6 +32,7 @@ from scidiff.errors import UserError
 e3nn.set_optimization_defaults(jit_mode="eager")  # script mode is deprecated in e3nn and opaque to torch.compile
 
 Scalars = Float[Tensor, "batch atom width"]
+Times = Float[Tensor, "batch atom time"]
 Steerable = Float[Tensor, "batch atom irreps"]
 Pairs = Float[Tensor, "batch atom atom pair"]
 Coordinates = Float[Tensor, "batch atom 3"]
@@ -80,7 +81,7 @@ class Modulated(nn.Module):
         nn.init.zeros_(self.affine.weight)
         nn.init.zeros_(self.affine.bias)
 
-    def forward(self, s: Scalars, time: Scalars) -> Scalars:
+    def forward(self, s: Scalars, time: Times) -> Scalars:
         scale, shift = self.affine(time).chunk(2, -1)
         return self.norm(s) * (1 + scale) + shift
 
@@ -125,7 +126,7 @@ class Block(nn.Module):
         s: Scalars,
         v: Steerable,
         e: Pairs,
-        time: Scalars,
+        time: Times,
         radial: Float[Tensor, "batch atom atom radial"],
         y_l: list[Tensor],
         mask: Bool[Tensor, "batch atom atom"],
@@ -171,7 +172,7 @@ class Block(nn.Module):
         return self.pair_out(nn.functional.silu(hidden))
 
 
-def _mixed(linear: o3.Linear, v: Steerable) -> Steerable:
+def _mixed(linear: o3.Linear, v: Steerable) -> Float[Tensor, "batch atom mixed"]:
     """Geometry stays in full precision under autocast; it is a small share of the cost."""
     with torch.autocast(v.device.type, enabled=False):
         return linear(v.to(cast("Tensor", linear.weight).dtype))
@@ -224,13 +225,13 @@ class EquivariantTransformer(nn.Module):
 
     def forward(
         self,
-        atoms: Scalars,
-        bonds: Pairs,
-        time: Scalars,
+        atoms: Float[Tensor, "batch atom feature"],
+        bonds: Float[Tensor, "batch atom atom pair_feature"],
+        time: Times,
         noisy: Coordinates,
         estimate: Callable[[Coordinates], Coordinates],
         mask: Bool[Tensor, "batch atom"],
-    ) -> tuple[Scalars, Pairs, Coordinates]:
+    ) -> tuple[Float[Tensor, "batch atom output"], Float[Tensor, "batch atom atom pair_output"], Coordinates]:
         pair_mask = mask[:, :, None] & mask[:, None] & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
         vectors = torch.zeros(*mask.shape, 3, dtype=torch.promote_types(atoms.dtype, torch.float32), device=mask.device)
         time = self.embed_time(time)

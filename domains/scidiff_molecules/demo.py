@@ -80,7 +80,7 @@ def _recipe() -> Recipe:
         data=DataConfig(source="sample", valid=200),
         backbone=BackboneConfig(width=64, pair_width=32, blocks=3, irreps="8x1o"),
         train=TrainConfig(
-            steps=100_000, batch_size=64, warmup=20, log_every=5, validate_every=100_000, save_every=100_000, preview_every=100_000,
+            steps=400, batch_size=64, warmup=20, log_every=5, validate_every=100_000, save_every=100_000, preview_every=100_000,
             max_seconds=TRAIN_SECONDS, clip_norm=20,
         ),
     )  # fmt: skip

@@ -175,7 +175,7 @@ def _compose(text: str) -> Node | None:
     try:
         return loader.get_single_node()
     finally:
-        loader.dispose()  # pyright: ignore[reportUnknownMemberType]
+        loader.dispose()
 
 
 def _build(node: Node, path: KeyPath, places: dict[KeyPath, str], problems: list[Problem]) -> Any:

@@ -22,7 +22,8 @@ class Process(Protocol):
     Third parties implement this protocol and run ``scidiff.testing`` on it.
     """
 
-    schedule: Schedule
+    @property
+    def schedule(self) -> Schedule: ...
 
     def prior(self, layout: Layout, noise: FieldNoise, like: Tensor) -> Tensor:
         """x_1 ~ p(x_1) at free entries; ``like`` holds the known entries and gives shape, type and device."""

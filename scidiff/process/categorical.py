@@ -92,7 +92,7 @@ class Categorical:
     def bridge_law(self, x_t: Labels, posterior: post.Categorical, t: Clock, s: Clock, churn: float = 1.0) -> Law:
         """The law of x_s given x_t and the posterior, [batch, *entries, K] in float64, before the mode is taken at s = 0."""
         here = self._one_hot(x_t)
-        p = posterior.probabilities.double()
+        p = _probabilities(posterior)
         a_t, a_s = (self.schedule.retention(u)[..., None] for u in (t, s))
         free_t = torch.where(a_t < 1, 1 - a_t, 1.0)
         stay = torch.where(a_t < 1, (1 - a_s) / free_t, 1.0)
@@ -114,9 +114,12 @@ class Categorical:
         here, pi = self._one_hot(x_t), self._pi(x_t)
         beta = -self.schedule.d_retention(t)[..., None] / torch.where(a_t > 0, a_t, 1.0)
         speed = beta * pi[x_t][..., None]
-        ratio_true, ratio = (self._ratio(p, x_t, a_t) for p in (self._one_hot(x_0), posterior.probabilities.double()))
+        ratio_true, ratio = (self._ratio(p, x_t, a_t) for p in (self._one_hot(x_0), _probabilities(posterior)))
         rate_true, rate = (speed * (a_t * r + (1 - a_t) * pi * r.sum(-1, keepdim=True)) for r in (ratio_true, ratio))
-        divergence = torch.xlogy(rate_true, rate_true) - torch.xlogy(rate_true, rate) - rate_true + rate
+        # 0 log(0/0) = 0, in the gradient too: no logarithm where the true rate is 0.
+        jumps = rate_true > 0
+        logs = torch.where(jumps, rate_true, 1.0).log() - torch.where(jumps, rate, 1.0).log()
+        divergence = rate_true * logs - rate_true + rate
         return layout.sum(torch.where(here > 0, 0.0, divergence).sum(-1))
 
     def kl_prior(self, x_0: Labels, layout: Layout) -> Float[Tensor, " batch"]:
@@ -153,3 +156,8 @@ class Categorical:
         """r(x_0) = p(x_0) / q(x_t | x_0), with 0/0 = 0."""
         q = a_t * self._one_hot(x_t) + (1 - a_t) * self._pi(x_t)[x_t][..., None]
         return torch.where(q > 0, p / torch.where(q > 0, q, 1.0), 0.0)
+
+
+def _probabilities(posterior: post.Categorical) -> Law:
+    """In float64: in float32 a label 104 nats behind has probability 0, and where it is the true one an infinite loss without a gradient."""
+    return posterior.logits.double().softmax(-1)

@@ -9,17 +9,17 @@ vectors reads off A, b and C; mean and covariance follow by :math:`m \to A m + b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scidiff.process import Gaussian, Joint
 from scidiff.layout import Layout
+from scidiff.process import Gaussian, Joint
 from scidiff.sampling import Rule, sample
 from scidiff.testing.noise import GivenFieldNoise, GivenNoise, RecordingNoise
-from scidiff.testing.oracles import GaussianData, GaussianOracle, tile_layout
+from scidiff.testing.oracles import GaussianData, GaussianOracle, projection_matrix, tile_layout
 from scidiff.testing.walk import GridWalk, places
 
 FIELD = "x"
@@ -61,8 +61,6 @@ class Setting:
 
     def exact(self, t: float) -> Moments:
         """q(x_t) in closed form."""
-        from scidiff.testing.oracles import projection_matrix
-
         return Moments(*self.data.noised(self.process.schedule, t, projection_matrix(self.layout, self.data.mean.shape[-1])))
 
 
@@ -161,7 +159,3 @@ def _probe(setting: Setting, grid: Float[Tensor, " points"], *, remembers: bool)
     end = run(1 + 2 * dim + drawn, x, _noise(asked.steps, 1 + 2 * dim + drawn, 1 + 2 * dim, data.laws * steps, shape))
     columns = (end[:, :, 1:] - end[:, :, :1]).mT
     return _Steps(end[:, :, 0], columns[..., :dim], columns[..., dim : 2 * dim], columns[..., 2 * dim :])
-
-
-def with_churn(setting: Setting, churn: float) -> Setting:
-    return replace(setting, churn=churn)

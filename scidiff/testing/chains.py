@@ -102,13 +102,13 @@ class Chain:
         first = self.transitions(grid[:2], remembers=False)[0][0]
         pair = now[:, None] * first
         if len(grid) > 2:
-            for matrix in self.transitions(grid, remembers=self._remembers(grid)):
+            for matrix in self.transitions(grid, remembers=self.remembers(grid)):
                 # matrix [before or 1, now, next]
                 pair = torch.einsum("bn,bnm->nm", pair, matrix.expand(len(now), -1, -1))
         return pair.sum(0)
 
     def transitions(self, grid: Float[Tensor, " points"], *, remembers: bool) -> Float[Tensor, "step before now next"]:
-        """P(next | now, before) of all steps (from the second on where there are several); ``before`` has size 1 if nothing is remembered."""
+        """P(next | now, before) of all steps; of all but the first where there are several. ``before`` is 1 if nothing is kept."""
         stops = places(grid, remembers=len(grid) > 2)
         count = len(states(self.oracle.process.labels, self.oracle.length))
         rows = count ** (1 + remembers + self._uses(stops, remembers=remembers))
@@ -144,7 +144,7 @@ class Chain:
     def _uses(self, stops: Float[Tensor, "step 3"], *, remembers: bool) -> int:
         return self._trial(stops, remembers=remembers).uses
 
-    def _remembers(self, grid: Float[Tensor, " points"]) -> bool:
+    def remembers(self, grid: Float[Tensor, " points"]) -> bool:
         return self._trial(places(grid, remembers=True), remembers=False).remembered is not None
 
     def _trial(self, stops: Float[Tensor, "step 3"], *, remembers: bool) -> BranchingWalk:
@@ -164,7 +164,7 @@ class Chain:
 def check_branches(chain: Chain, grid: Float[Tensor, " points"]) -> None:
     """Feed every branch's uniforms to the real walk: the process must draw what the branch foretold. So the enumerated law is the
     law of what is drawn, not of a formula beside it. Raises AssertionError naming the first branch that came out otherwise."""
-    remembers = chain._remembers(grid) and len(grid) > 2
+    remembers = chain.remembers(grid) and len(grid) > 2
     stops = places(grid, remembers=len(grid) > 2)
     x = states(chain.oracle.process.labels, chain.oracle.length)
     for part in stops.split(1):
@@ -178,6 +178,6 @@ def check_branches(chain: Chain, grid: Float[Tensor, " points"]) -> None:
         # A branch of probability zero has no uniforms that lead to it; the thinnest ones are within rounding of that.
         wrong = (drawn != x[digits[-1]]).any(1) & (foretold.weight > 1e-12)
         assert not bool(wrong.any()), (
-            f"law 2: step {part.tolist()} at churn {chain.churn}: {int(wrong.sum())} of {len(wrong)} branches were drawn otherwise than their law "
-            f"says; the first is {x[digits[-1]][wrong][0].tolist()}, drawn {drawn[wrong][0].tolist()}"
+            f"law 2: step {part.tolist()} at churn {chain.churn}: {int(wrong.sum())} of {len(wrong)} branches were drawn otherwise than "
+            f"their law says; the first is {x[digits[-1]][wrong][0].tolist()}, drawn {drawn[wrong][0].tolist()}"
         )

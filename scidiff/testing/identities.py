@@ -37,8 +37,8 @@ ENTROPY_TOLERANCE = 1e-8
 
 @dataclass(frozen=True)
 class EnumeratedJoint(Joint):
-    """A joint process whose label fields come out of ``diffuse`` as ``outcomes`` prescribes; every expectation's integrand is weighted with the
-    probability that they do. Summed over rows that hold all outcomes, these are exact expectations."""
+    """A joint process whose label fields come out of ``diffuse`` as ``outcomes`` prescribes; every expectation's integrand is weighted with
+    the probability that they do. Summed over rows that hold all outcomes, these are exact expectations."""
 
     outcomes: Mapping[str, Int[Tensor, "batch *entries"]] = field(default_factory=dict[str, Tensor])
 
@@ -145,7 +145,9 @@ def gaussian_elbo(process: Gaussian, data: GaussianData, layout: Layout, *, node
     layouts = {FIELD: tile_layout(layout, data.laws * rows)}
     oracle = GaussianOracle(process, data, FIELD, torch.arange(data.laws).repeat_interleave(rows))
     bound = elbo(oracle, Joint({FIELD: process}), {FIELD: x_0.flatten(0, 1)}, layouts, noise, nodes=nodes, t_min=t_min)
-    return [Nats(*part) for part in zip(*(_means(bound, part, data.laws) for part in ("prior", "diffusion", "reconstruction")), strict=True)]
+    return [
+        Nats(*part) for part in zip(*(_means(bound, part, data.laws) for part in ("prior", "diffusion", "reconstruction")), strict=True)
+    ]
 
 
 def _means(bound: Bound, part: str, laws: int) -> list[float]:
@@ -154,8 +156,8 @@ def _means(bound: Bound, part: str, laws: int) -> list[float]:
 
 
 def gaussian_information(process: Gaussian, data: GaussianData, layout: Layout, t_min: float) -> list[Nats]:
-    """What the parts of :func:`gaussian_elbo` must be. The reconstruction treats entries as independent: its cross-entropy is exact where the
-    posterior is (data whose covariance is diagonal, or isotropic in the field's subspace); elsewhere only the other two parts are claimed."""
+    """What the parts of :func:`gaussian_elbo` must be. The reconstruction treats entries as independent: its cross-entropy is exact where
+    the posterior is (a diagonal covariance, or an isotropic one in the field's subspace); elsewhere only the other two are claimed."""
     subspace = projection_matrix(layout, data.mean.shape[-1])
     eigenvalues = torch.linalg.eigvalsh(data.covariance)
     inside = torch.linalg.matrix_rank(subspace, hermitian=True).item()

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from scidiff.layout import Layout
 
-_BISECTIONS = 64
-"""float64 has 53 bits below 1; a few more reach thresholds near 0 as well."""
+_BISECTIONS = 56
+"""Uniforms have 53 bits; thresholds are found a little below that."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def drawn_law(
             middle = (low + high) / 2
             above = draw(middle.clamp(max=1 - 2.0**-53)) > label
             low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        # No uniform lies beyond the last thresholds that bisection can tell from 0 and from 1.
+        high = torch.where(draw(torch.zeros(shape, dtype=torch.float64)) > label, 0.0, high)
         steps.append(torch.where(high > 1 - 2.0**-52, 1.0, high))
     edges = torch.stack([torch.zeros(shape, dtype=torch.float64), *steps, torch.ones(shape, dtype=torch.float64)], -1)
     assert bool((edges.diff(dim=-1) >= 0).all()), "labels must rise with their uniform (inversion of the cumulative law)"

@@ -115,7 +115,10 @@ class GaussianOracle:
 
     def _many_clocks(self, clock: Tensor, law: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         channels = self.data.mean.shape[-1]
-        alpha, sigma = (f(clock)[..., None].expand(*clock.shape, channels).flatten(1) for f in (self.process.schedule.alpha, self.process.schedule.sigma))
+        alpha, sigma = (
+            f(clock)[..., None].expand(*clock.shape, channels).flatten(1)
+            for f in (self.process.schedule.alpha, self.process.schedule.sigma)
+        )
         seen = layout.mask[..., None].expand(*clock.shape, channels).flatten(1).double()
         spread = self.data.covariance[law]
         signal = spread * (alpha * seen)[:, None, :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SMOOTHING = 0.98
 """Weight of the past in the shown losses: a single batch's ELBO estimate jumps with the times drawn."""
@@ -16,14 +16,12 @@ class TrainProgress:
 
     def __init__(self, steps: int, batch_size: int, start: int) -> None:
         self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
         )
         self._batch_size = batch_size
         self._task = self._progress.add_task("train", total=steps, completed=start, rate="", losses="")
@@ -43,5 +41,5 @@ class TrainProgress:
             self._smooth[name] = value + _SMOOTHING * (self._smooth.get(name, value) - value)
         elapsed = self._progress.tasks[0].elapsed or 0.0
         rate = (step - self._start) * self._batch_size / elapsed if elapsed > 0 else 0.0
-        losses = "nats " + " ".join(f"{name} {value:.2f}" for name, value in self._smooth.items())
+        losses = " ".join(f"{name[:4]} {value:.1f}" for name, value in self._smooth.items()) + " nats"
         self._progress.update(self._task, completed=step, rate=f"{rate:,.0f}/s", losses=losses)

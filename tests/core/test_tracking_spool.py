@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from scidiff.errors import UserError
 from scidiff.tracking import OFF, Tracker, find_spools, metric_name, tracker
+from scidiff.tracking.environment import run_tags
 from scidiff.tracking.forward import forward, read_sent
 from scidiff.tracking.names import MAX_NAME, param_values
 from scidiff.tracking.spool import Identity, Spool, folder_of, read_lines, try_lock, write_identity
@@ -366,3 +367,13 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         Tracker.start("name", tmp_path, tracking_uri=OFF)
     write_identity(folder, identity())
     Tracker.start("name", tmp_path, tracking_uri=OFF).finish()
+
+
+def test_a_run_says_which_commit_it_was_made_with(tmp_path: Path) -> None:
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
+    tags = run_tags()
+    assert tags.get("mlflow.source.git.commit", "") == (head.stdout.strip() if head.returncode == 0 else "")
+    assert tags.get("scidiff.git.dirty", "") == ("" if head.returncode else str(bool(changed.stdout.strip())).lower())
+    assert tags["version.torch"].startswith("2.")

@@ -137,6 +137,12 @@ def test_round_trip_is_bit_equal(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["big", "sample", "toy"]  # no temporary file stays
 
 
+def test_equal_data_are_equal_bytes(tmp_path: Path) -> None:
+    for k in range(8):  # one order in two by chance, were the header not sorted
+        toy([3, 1]).save(tmp_path / f"{k}")
+    assert len({(tmp_path / f"{k}").read_bytes() for k in range(8)}) == 1
+
+
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data.safetensors"
     toy([2]).save(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rdkit import Chem
@@ -303,18 +303,21 @@ def anything_a_sampler_may_say(draw: st.DrawFn) -> Chem.Mol:
     return mol.GetMol()
 
 
+@settings(max_examples=50)
 @given(anything_a_sampler_may_say())
 def test_no_molecule_breaks_the_report(mol: Chem.Mol) -> None:
     view = MoleculeView.of(mol)
     assert view.valid == (evaluate([mol], None)["B/valid_and_connected"].numerator == 1)
     assert view.atoms == mol.GetNumAtoms()
-    assert view.block is not None
+    assert set(view.faulty) <= set(range(view.atoms))
+    assert molecule_grid([mol]).startswith(b"\x89PNG")
+    if view.block is None:  # an element with more charge than electrons
+        assert any(a.GetAtomicNum() < a.GetFormalCharge() for a in mol.GetAtoms())
+        return
     back = Chem.MolFromMolBlock(view.block, sanitize=False, removeHs=False)
     np.testing.assert_allclose(back.GetConformer().GetPositions(), mol.GetConformer().GetPositions(), rtol=0, atol=5.0001e-5)
     assert [a.GetFormalCharge() for a in back.GetAtoms()] == [a.GetFormalCharge() for a in mol.GetAtoms()]
     assert back.GetNumBonds() == mol.GetNumBonds()
-    assert set(view.faulty) <= set(range(view.atoms))
-    assert molecule_grid([mol]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e308])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,16 +34,21 @@ def shake(module: nn.Module, seed: int = 0, size: float = 0.2) -> None:
     assert all(bool((parameter != 0).any()) for parameter in module.parameters())
 
 
-def random_denoiser(
-    statistics: Statistics, *, irreps: str = "8x1o", seed: int = 0, noise: Mapping[str, Any] | None = None, **backbone: Any
-) -> Denoiser:
-    """A small model in float32 whose every weight is random."""
-    config = BackboneConfig.model_validate({**SMALL, "irreps": irreps, **backbone})
+@cache
+def _random_denoiser(statistics: Statistics, irreps: str, elements: str, bonds: str) -> Denoiser:
+    config = BackboneConfig.model_validate({**SMALL, "irreps": irreps})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        denoiser = build_denoiser(NoiseConfig.model_validate(noise or {}), config, statistics)
-    shake(denoiser, seed)
+        torch.manual_seed(0)
+        denoiser = build_denoiser(NoiseConfig.model_validate({"elements": elements, "bonds": bonds}), config, statistics)
+    shake(denoiser)
     return denoiser.eval()
+
+
+def random_denoiser(
+    statistics: Statistics, irreps: str = "8x1o", *, dtype: torch.dtype = torch.float32, elements: str = "marginal", bonds: str = "absorbing"
+) -> Denoiser:
+    """A small model whose every weight is random."""
+    return deepcopy(_random_denoiser(statistics, irreps, elements, bonds)).to(dtype)
 
 
 def clean(dataset: MoleculeDataset, statistics: Statistics, count: int, dtype: torch.dtype, width: int | None = None) -> tuple[State, Layouts]:

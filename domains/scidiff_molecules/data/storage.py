@@ -83,7 +83,15 @@ def write(path: Path, fields: Mapping[str, Tensor], nodes: Tensor, edges: Tensor
         if not np.array_equal(arrays[key], value.numpy()):
             raise UserError(f"{path}: {key} does not fit the file's small integers; molecules this large cannot be stored")
     header = {"format": FORMAT, "metadata": json.dumps(dict(metadata), sort_keys=True)}
-    atomic_write(path, save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, header))
+    atomic_write(path, _stable(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, header)))
+
+
+def _stable(payload: bytes) -> bytes:
+    """The same file with its header sorted: safetensors writes metadata in random order, and equal data should be equal bytes."""
+    end = 8 + int.from_bytes(payload[:8], "little")
+    header = json.dumps(json.loads(payload[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + payload[end:]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Any]]:

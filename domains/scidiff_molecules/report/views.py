@@ -107,6 +107,6 @@ def _mol_block(structure: Structure) -> str | None:
         return None
     mol = with_conformer(build_mol(structure), structure)
     mol.UpdatePropertyCache(strict=False)
-    with suppress(ValueError):
+    with rdBase.BlockLogs(), suppress(ValueError, RuntimeError):  # RuntimeError: an H with charge 2
         return Chem.MolToMolBlock(mol, kekulize=False, includeStereo=False)
     return None
