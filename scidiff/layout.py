@@ -20,7 +20,8 @@ from torch import Tensor
 class Layout:
     """See the module. mask and known are [batch, *entries]; with ``pairs`` the mask is symmetric with an empty diagonal.
 
-    Raises ValueError if a pair mask is not symmetric with an empty diagonal, or if an entry is known that is padding.
+    Raises ValueError if a mask of pairs (or what is known of them) is not symmetric with an empty diagonal, or if an entry is known that is
+    padding.
     """
 
     mask: Bool[Tensor, "batch *entries"]
@@ -33,6 +34,11 @@ class Layout:
             raise ValueError(f"a layout of pairs needs a mask [batch, n, n], got {tuple(self.mask.shape)}")
         if self.known is not None and bool((self.known & ~self.mask).any()):
             raise ValueError("known marks entries that are padding; mark real entries only")
+        if self.pairs and bool(self.mask.diagonal(dim1=1, dim2=2).any()):
+            raise ValueError("a mask of pairs has an empty diagonal: an entry is no pair with itself")
+        for name, marked in (("mask", self.mask), ("known", self.known)):
+            if self.pairs and marked is not None and not torch.equal(marked, marked.transpose(1, 2)):
+                raise ValueError(f"{name} of a layout of pairs must be symmetric: {{i, j}} and {{j, i}} are one pair")
 
     @classmethod
     def nodes(cls, sizes: Int[Tensor, " batch"], n_max: int, *, centred: bool = False) -> Layout:

@@ -35,23 +35,23 @@ def shake(module: nn.Module, seed: int = 0, size: float = 0.2) -> None:
 
 
 @cache
-def _random_denoiser(statistics: Statistics, irreps: str, elements: str, bonds: str) -> Denoiser:
+def _random_denoiser(statistics: Statistics, irreps: str) -> Denoiser:
     config = BackboneConfig.model_validate({**SMALL, "irreps": irreps})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        denoiser = build_denoiser(NoiseConfig.model_validate({"elements": elements, "bonds": bonds}), config, statistics)
+        denoiser = build_denoiser(NoiseConfig(elements="marginal", bonds="absorbing"), config, statistics)
     shake(denoiser)
     return denoiser.eval()
 
 
-def random_denoiser(
-    statistics: Statistics, irreps: str = "8x1o", *, dtype: torch.dtype = torch.float32, elements: str = "marginal", bonds: str = "absorbing"
-) -> Denoiser:
-    """A small model whose every weight is random."""
-    return deepcopy(_random_denoiser(statistics, irreps, elements, bonds)).to(dtype)
+def random_denoiser(statistics: Statistics, irreps: str = "8x1o", dtype: torch.dtype = torch.float32) -> Denoiser:
+    """A small model whose every weight is random; marginal noise on elements, absorbing noise on bonds."""
+    return deepcopy(_random_denoiser(statistics, irreps)).to(dtype)
 
 
-def clean(dataset: MoleculeDataset, statistics: Statistics, count: int, dtype: torch.dtype, width: int | None = None) -> tuple[State, Layouts]:
+def clean(
+    dataset: MoleculeDataset, statistics: Statistics, count: int, dtype: torch.dtype, width: int | None = None
+) -> tuple[State, Layouts]:
     """``count`` molecules of different sizes as a state."""
     order = torch.argsort(dataset.sizes, stable=True)[torch.linspace(0, len(dataset) - 1, count).long()]
     x, layouts = state(dataset.dense(order, width), statistics.vocabulary, statistics.scale)
@@ -73,9 +73,10 @@ def as_tensors(posteriors: post.Posteriors) -> dict[str, Tensor]:
 
 
 def error(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
-    """The largest deviation of any field, relative to the largest value of that field."""
+    """The largest deviation in any sample and field, relative to that sample's largest value in that field."""
     assert found.keys() == wanted.keys()
-    return max(float((found[k] - wanted[k]).abs().max() / wanted[k].abs().max()) for k in wanted)
+    deviations = {k: (found[k] - wanted[k]).flatten(1).abs().amax(1) for k in wanted}
+    return max(float((deviations[k] / wanted[k].flatten(1).abs().amax(1).clamp(min=1e-9)).max()) for k in wanted)
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,19 @@ class Motion:
 
     def layouts(self, layouts: Layouts) -> Layouts:
         """Masks stay (padding is last), known entries move."""
-        return {
-            name: one if one.known is None else replace(one, known=self.permute(one.known, pairs=one.pairs)) for name, one in layouts.items()
-        }
+        known = {name: None if one.known is None else self.permute(one.known, pairs=one.pairs) for name, one in layouts.items()}
+        return {name: replace(one, known=known[name]) for name, one in layouts.items()}
 
     def fields(self, x: Mapping[str, Tensor], layouts: Layouts) -> dict[str, Tensor]:
         """A state, or the tensors of its posterior."""
         moved = {name: self.permute(value, pairs=layouts[name].pairs) for name, value in x.items()}
         return {name: self.rotate(value) if name == POSITIONS else value for name, value in moved.items()}
+
+
+    def posteriors(self, given: post.Posteriors, layouts: Layouts) -> post.Posteriors:
+        means = self.fields({name: one.mean for name, one in given.items() if isinstance(one, post.Gaussian)}, layouts)
+        logits = self.fields({name: one.logits for name, one in given.items() if isinstance(one, post.Categorical)}, layouts)
+        return {**{k: post.Gaussian(v) for k, v in means.items()}, **{k: post.Categorical(v) for k, v in logits.items()}}
 
 
 @dataclass(frozen=True)
