@@ -28,7 +28,6 @@ from scidiff.testing.noise import GivenFieldNoise, drawn_law
 from scidiff.testing.reals import CHURNS, PLACES, RATE_TOLERANCE, SMALL_STEP
 
 LAW_TOLERANCE = 1e-12
-Draw = Callable[[Tensor], Tensor]
 Times = Float[Tensor, " place"]
 
 
@@ -43,25 +42,36 @@ class LabelProbe:
 
     def diffuse(self, s: Times, t: Times) -> Float[Tensor, "place label label"]:
         """Q(s, t)[place, k, l] = P(x_t = l | x_s = k)."""
-        x = torch.arange(self.labels).repeat(len(s))[:, None]
-        lay, (s, t) = _layout(len(x)), (u.repeat_interleave(self.labels) for u in (s, t))
-        draw: Draw = lambda u: self.process.diffuse(x, s, t, lay, GivenFieldNoise(uniforms=u))  # noqa: E731
-        return drawn_law(draw, self.labels, (len(x), 1)).reshape(-1, self.labels, self.labels)
+        x = torch.arange(self.labels).repeat(len(s))
+
+        def draw(copies: int, noise: GivenFieldNoise) -> Tensor:
+            s_all, t_all = (u.repeat_interleave(self.labels).repeat(copies) for u in (s, t))
+            return self.process.diffuse(x.repeat(copies)[:, None], s_all, t_all, _layout(copies * len(x)), noise)
+
+        return self._law(draw, len(x)).reshape(-1, self.labels, self.labels)
 
     def prior(self) -> Float[Tensor, " label"]:
-        x, lay = torch.zeros(1, 1, dtype=torch.long), _layout(1)
-        return drawn_law(lambda u: self.process.prior(lay, GivenFieldNoise(uniforms=u), x), self.labels, (1, 1))[0, 0]
+        return self._law(lambda n, noise: self.process.prior(_layout(n), noise, torch.zeros(n, 1, dtype=torch.long)), 1)[0]
 
     def bridge(
         self, t: Times, s: Times, churn: float, posterior: Float[Tensor, "place case label label"]
     ) -> Float[Tensor, "place case label label"]:
         """B[place, case, k, l] = P(x_s = l | x_t = k) with the posterior [place, case, k] over x_0."""
         shape = posterior.shape
-        x = torch.arange(self.labels).repeat(shape[0] * shape[1])[:, None]
-        lay, law = _layout(len(x)), CategoricalPosterior(posterior.reshape(len(x), 1, -1).log())
-        t, s = (u.repeat_interleave(shape[1] * self.labels) for u in (t, s))
-        draw: Draw = lambda u: self.process.bridge(x, law, t, s, lay, GivenFieldNoise(uniforms=u), churn)  # noqa: E731
-        return drawn_law(draw, self.labels, (len(x), 1)).reshape(shape)
+        x, logits = torch.arange(self.labels).repeat(shape[0] * shape[1]), posterior.reshape(-1, 1, self.labels).log()
+
+        def draw(copies: int, noise: GivenFieldNoise) -> Tensor:
+            law = CategoricalPosterior(logits.repeat(copies, 1, 1))
+            t_all, s_all = (u.repeat_interleave(shape[1] * self.labels).repeat(copies) for u in (t, s))
+            return self.process.bridge(x.repeat(copies)[:, None], law, t_all, s_all, _layout(copies * len(x)), noise, churn)
+
+        return self._law(draw, len(x)).reshape(shape)
+
+    def _law(self, draw: Callable[[int, GivenFieldNoise], Tensor], rows: int) -> Float[Tensor, "row label"]:
+        def flat(u: Tensor) -> Tensor:
+            return draw(len(u), GivenFieldNoise(uniforms=u.reshape(-1, 1))).reshape(u.shape)
+
+        return drawn_law(flat, self.labels, (rows,))
 
     def certain(self, places: int) -> Float[Tensor, "place case label label"]:
         """One case for each clean label, for sure; whatever x_t is."""

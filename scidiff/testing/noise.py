@@ -15,8 +15,8 @@ from torch import Tensor
 
 from scidiff.layout import Layout
 
-_BISECTIONS = 56
-"""Uniforms have 53 bits; thresholds are found a little below that."""
+_PARTS, _SEARCHES = 16, 14
+"""Each search divides by 16: 56 bits, a little more than the 53 that uniforms have."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,26 @@ class RecordingNoise:
 
 
 def drawn_law(
-    draw: Callable[[Float[Tensor, "batch *entries"]], Int[Tensor, "batch *entries"]], labels: int, shape: tuple[int, ...]
-) -> Float[Tensor, "batch *entries label"]:
-    """The law by which ``draw`` turns uniforms [batch, *entries] into labels, to the last bits of float64: no sampling.
+    draw: Callable[[Float[Tensor, "copy *shape"]], Int[Tensor, "copy *shape"]], labels: int, shape: tuple[int, ...]
+) -> Float[Tensor, "*shape label"]:
+    """The law by which ``draw`` turns uniforms into labels, to the last bits of float64: no sampling. ``draw`` gets many copies of all
+    entries at once, uniforms [copy, *shape].
 
-    A draw by inversion is a rising staircase in its uniform; its steps are found by bisection, for all entries at once.
-    Raises AssertionError if labels fall as their uniform rises, for then the draw is no inversion and its law is not what bisection finds.
+    A draw by inversion is a rising staircase in its uniform; where its steps are is found by search, for all entries at once.
+    Raises AssertionError if labels fall as their uniform rises, for then the draw is no inversion and its law is not what the search finds.
     """
-    steps: list[Tensor] = []
-    for label in range(labels - 1):
-        low, high = torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            above = draw(middle.clamp(max=1 - 2.0**-53)) > label
-            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        # No uniform lies beyond the last thresholds that bisection can tell from 0 and from 1.
-        high = torch.where(draw(torch.zeros(shape, dtype=torch.float64)) > label, 0.0, high)
-        steps.append(torch.where(high > 1 - 2.0**-52, 1.0, high))
-    edges = torch.stack([torch.zeros(shape, dtype=torch.float64), *steps, torch.ones(shape, dtype=torch.float64)], -1)
-    assert bool((edges.diff(dim=-1) >= 0).all()), "labels must rise with their uniform (inversion of the cumulative law)"
-    return edges.diff(dim=-1)
+    label = torch.arange(labels - 1).reshape(-1, *[1] * len(shape))
+    part = torch.arange(1, _PARTS, dtype=torch.float64).reshape(-1, 1, *[1] * len(shape)) / _PARTS
+    low = torch.zeros(labels - 1, *shape, dtype=torch.float64)
+    width = torch.ones_like(low)
+    for _ in range(_SEARCHES):
+        points = (low + width * part).clamp(max=1 - 2.0**-53)
+        below = draw(points.flatten(0, 1)).reshape(points.shape) <= label
+        assert bool((below.int().diff(dim=0) <= 0).all()), "labels must rise with their uniform (inversion of the cumulative law)"
+        low, width = low + width * below.sum(0) / _PARTS, width / _PARTS
+    # No uniform lies beyond the last thresholds that the search can tell from 0 and from 1.
+    steps = torch.where(draw(torch.zeros_like(low)) > label, 0.0, low + width)
+    steps = torch.where(steps > 1 - 2.0**-52, 1.0, steps)
+    edges = torch.cat([torch.zeros(1, *shape, dtype=torch.float64), steps, torch.ones(1, *shape, dtype=torch.float64)])
+    assert bool((edges.diff(dim=0) >= 0).all()), "labels must rise with their uniform (inversion of the cumulative law)"
+    return edges.diff(dim=0).movedim(0, -1)

@@ -95,7 +95,9 @@ def test_reconstruction_with_and_without_a_stated_variance() -> None:
     t = at(0.01)
     variance = torch.full_like(X, 0.3)
     right = -torch.distributions.Normal(X, 0.3**0.5).log_prob(X_0).sum()
-    assert float(Gaussian(VPLinear()).reconstruction(X_0, X, post.Gaussian(X, variance), t, LAYOUT)) == pytest.approx(float(right), rel=1e-12)
+    assert float(Gaussian(VPLinear()).reconstruction(X_0, X, post.Gaussian(X, variance), t, LAYOUT)) == pytest.approx(
+        float(right), rel=1e-12
+    )
     spread = torch.exp(-0.5 * VPLinear().log_snr(t))
     right = -torch.distributions.Normal(X, spread).log_prob(X_0).sum()
     assert float(Gaussian(VPLinear()).reconstruction(X_0, X, post.Gaussian(X), t, LAYOUT)) == pytest.approx(float(right), rel=1e-12)

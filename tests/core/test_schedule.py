@@ -38,7 +38,9 @@ def test_conforms(schedule: Schedule) -> None:
 # Where alpha^2 = 1 - s - 2 t^3 the log-SNR no longer tells t = 1e-5 from 0 in float64: nothing to invert.
 @pytest.mark.parametrize("schedule", [s for s in ALL if s != Polynomial(3.0, 1e-4)], ids=str)
 def test_conforms_near_the_ends(schedule: Schedule) -> None:
-    check_schedule(schedule, torch.cat((torch.logspace(-5, -2, 40, dtype=torch.float64), 1 - torch.logspace(-5, -2, 40, dtype=torch.float64))))
+    check_schedule(
+        schedule, torch.cat((torch.logspace(-5, -2, 40, dtype=torch.float64), 1 - torch.logspace(-5, -2, 40, dtype=torch.float64)))
+    )
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)

@@ -193,9 +193,7 @@ with Tracker.start("name", sys.argv[1], tracking_uri="off") as tracker:
     [(signal.SIGKILL, -signal.SIGKILL, "RUNNING"), (signal.SIGTERM, 143, "KILLED"), (signal.SIGINT, -signal.SIGINT, "KILLED")],
 )
 def test_a_real_signal_loses_no_line_and_leaves_the_true_status(tmp_path: Path, sent: signal.Signals, code: int, status: str) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert child.stdout is not None
     printed = [int(child.stdout.readline()) for _ in range(50)]
     child.send_signal(sent)
