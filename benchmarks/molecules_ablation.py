@@ -9,6 +9,7 @@ Finished runs are skipped, killed ones continue. Prints a markdown table; qualit
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str,
         return json.loads(done.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     steps = [f"train.steps={options.steps}", f"train.validate_every={options.steps}"]
-    recipe = validate(Recipe, apply_overrides(Document(BASE, "the ablation's base"), [*steps, *changes]))
+    recipe = validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*steps, *changes]))
     log = Quiet()
     weights = fit(MoleculeTask(recipe), recipe.train, folder, log, device="cpu")
     molecules = MoleculeGenerator.load(weights).generate(options.samples, seed=1)

@@ -33,7 +33,7 @@ from torch import Tensor
 from scidiff import posterior as post
 from scidiff.denoiser import Condition, Denoise
 from scidiff.process import Categorical, Coupling, Gaussian, Joint, Layouts, State
-from scidiff.random import Noise
+from scidiff.random import NoiseSource
 from scidiff.schedule import Schedule
 
 WeightName = Literal["elbo", "sigmoid", "edm", "snr", "snr_plus_one", "min_snr", "mse"]
@@ -144,7 +144,7 @@ class Objective:
         denoiser: Denoise,
         x_0: State,
         layouts: Layouts,
-        noise: Noise,
+        noise: NoiseSource,
         u: Batch,
         *,
         step: int = 0,
@@ -165,7 +165,7 @@ class Objective:
         nats = {f: (rate / density).detach() for f, rate in rates.items()}
         return Loss(torch.stack(list(terms.values())).sum(0), terms, nats, not self.couplings)
 
-    def _diffuse(self, x_0: State, t: Batch, layouts: Layouts, noise: Noise, step: int) -> State:
+    def _diffuse(self, x_0: State, t: Batch, layouts: Layouts, noise: NoiseSource, step: int) -> State:
         zero = torch.zeros_like(t)
         x_t: State = {}
         for name, process in self.process.fields.items():

@@ -29,6 +29,8 @@ from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
 MAX_MOLECULES = 100_000_000
 MAX_STEPS = 1000
 MAX_BATCH = 10_000
+MAX_PAIRS = 2_000_000
+"""Pairs of atoms in one network call: their features are the memory it takes, some 3 GB here."""
 BLOCK = 50
 """Molecules that share a network call by default. Part of a result's identity: outputs are bit-equal for equal blocks only."""
 
@@ -63,13 +65,12 @@ class MoleculeGenerator:
         tensors, metadata = load_weights(find_model(model))
         if metadata.get("domain") != "molecules":
             raise UserError(f"{model}: these weights are not a molecule model (domain {metadata.get('domain')!r})")
+        place = _device(device)
         try:
             statistics = Statistics.from_json(metadata["statistics"])
             noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
-            generator = cls(build_denoiser(noise, backbone, statistics).to(_device(device)), statistics, metadata)
+            generator = cls(build_denoiser(noise, backbone, statistics).to(place), statistics, metadata)
             generator.denoiser.load_state_dict(tensors)
-        except UserError:
-            raise
         except KeyError as error:
             raise UserError(f"{model}: the header of these weights lacks {error}: write them with scidiff train") from error
         except (ValueError, TypeError) as error:
@@ -150,14 +151,18 @@ class MoleculeGenerator:
         return draw_categorical(histogram.expand(len(noise.ids), -1), noise.scalar("size", 0))
 
     def _check(self, n: int, steps: int, atoms: int | None, first: int, batch_size: int) -> None:
-        largest = 4 * (len(self.statistics.sizes) - 1)
+        trained = len(self.statistics.sizes) - 1
         bounds = {"n": (n, 1, MAX_MOLECULES), "steps": (steps, 1, MAX_STEPS), "first": (first, 0, 2**62)}
         bounds["batch_size"] = (batch_size, 1, MAX_BATCH)
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
-        if atoms is not None and not 1 <= atoms <= largest:
-            raise UserError(f"atoms = {atoms}: this model was trained on up to {len(self.statistics.sizes) - 1}; ask for 1 to {largest}")
+        if atoms is not None and not 1 <= atoms <= 4 * trained:
+            raise UserError(f"atoms = {atoms}: this model was trained on up to {trained}; ask for 1 to {4 * trained}")
+        largest = trained if atoms is None else atoms
+        if batch_size * largest**2 > MAX_PAIRS:
+            room = f"{MAX_PAIRS:,} pairs of atoms fit in one network call; use batch_size <= {MAX_PAIRS // largest**2}"
+            raise UserError(f"batch_size = {batch_size} with up to {largest} atoms: {room}")
 
 
 def _rows(layout: Layout, rows: list[int]) -> Layout:

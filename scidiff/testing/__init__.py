@@ -17,6 +17,7 @@ from scidiff.testing.conformance import check_process, check_rule
 from scidiff.testing.identities import (
     check_gaussian_identity,
     check_label_identity,
+    entropy,
     gaussian_elbo,
     gaussian_information,
     label_elbo,
@@ -73,6 +74,7 @@ __all__ = [
     "check_schedule",
     "check_streams",
     "drawn_law",
+    "entropy",
     "even_grid",
     "exact_law",
     "gaussian_elbo",

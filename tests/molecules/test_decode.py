@@ -14,9 +14,9 @@ from scidiff_molecules.data import MoleculeDataset, load_sample
 from scidiff_molecules.decode import Generated, build, decode
 from scidiff_molecules.sdf import STATUS
 from scidiff_molecules.task import measure
-from scidiff_molecules.tokens import Token, Vocabulary, state
+from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, Token, Vocabulary, layouts, state
 
-COUNT = 250
+COUNT = 500
 COORDINATES = 1e-4  # Angstrom
 VOCABULARY = Vocabulary((Token(6, 0, 0), Token(1, 0, 0), Token(8, 0, 0), Token(6, 0, 3), Token(7, 1, 0), Token(8, 0, 2), Token(8, -1, 0)))
 
@@ -48,8 +48,8 @@ def test_the_sample_comes_back(hydrogens: Literal["implicit", "explicit"]) -> No
     dataset, whole = (load_sample("test", hydrogens=h) for h in (hydrogens, "explicit"))
     assert torch.equal(dataset.fields["index"], whole.fields["index"])
     statistics = measure(dataset)
-    x, layouts = state(dataset.dense(range(COUNT)), statistics.vocabulary, statistics.scale)
-    made = decode(x, layouts, statistics.vocabulary, statistics.scale, list(range(100, 100 + COUNT)))
+    x, layout = state(dataset.dense(range(COUNT)), statistics.vocabulary, statistics.scale)
+    made = decode(x, layout, statistics.vocabulary, statistics.scale, list(range(100, 100 + COUNT)))
     for item, one in enumerate(made):
         wanted = as_measured(whole, item)
         assert one.reason == ""
@@ -81,8 +81,6 @@ def decoded(labels: list[int], bonds: list[tuple[int, int, int]], positions: lis
     for i, j, order in bonds:
         matrix[0, i, j] = matrix[0, j, i] = order
     places = torch.tensor(positions) if positions is not None else 1.1 * torch.eye(max(n, 3))[:n, :3]
-    from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
-
     x = {POSITIONS: places[None], ELEMENTS: torch.tensor([labels]), BONDS: matrix}
     return decode(x, layouts(torch.tensor([n]), n), VOCABULARY, 1.0, [7])[0]
 
