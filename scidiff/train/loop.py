@@ -241,7 +241,7 @@ def _at_intervals(run: _Run, loss: Loss) -> None:
     if run.step % config.log_every == 0:
         count = run.sums.pop("count")
         metrics = {f"train/{k}": v / count for k, v in run.sums.items()}
-        metrics |= {"train/learning_rate": config.learning_rate * _rate(config, run.step), "train/seconds": run.elapsed}
+        metrics |= {"train/learning_rate": run.optimizer.param_groups[0]["lr"], "train/seconds": run.elapsed}
         run.log.log_metrics(metrics, run.step)
         run.sums.clear()
     if run.step % config.validate_every == 0:

@@ -8,21 +8,26 @@ does and does not claim). A corrector has the order of its own first-order bridg
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor
 
+from scidiff.denoiser import Condition
 from scidiff.layout import Layout
 from scidiff.posterior import Gaussian as GaussianPosterior
-from scidiff.process import Gaussian, Joint
-from scidiff.random import Noise
+from scidiff.posterior import Posteriors
+from scidiff.process import Clocks, Gaussian, Joint, Layouts, State
 from scidiff.sampling import FirstOrder, Heun, Multistep, PredictorCorrector, Rule, sample, time_grid
-from scidiff.schedule import EDM, SCHEDULES, VE, Cosine, Schedule, Straight, VPLinear, Warp
+from scidiff.schedule import EDM, SCHEDULES, Cosine, Schedule, Straight, VPLinear, Warp
 from scidiff.testing import (
     FIRST_ORDER,
     SECOND_ORDER,
     GaussianData,
     GaussianOracle,
-    MixtureOracle,
+    GivenFieldNoise,
+    GivenNoise,
     Moments,
     Setting,
     centred_gaussians,
@@ -63,7 +68,11 @@ def test_order_in_the_zero_mean_subspace(rule: Rule, expected: tuple[float, floa
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [(PredictorCorrector(Multistep()), SECOND_ORDER), (PredictorCorrector(Heun()), FIRST_ORDER), (PredictorCorrector(back=0.5), FIRST_ORDER)],
+    [
+        (PredictorCorrector(Multistep()), SECOND_ORDER),
+        (PredictorCorrector(Heun()), FIRST_ORDER),
+        (PredictorCorrector(back=0.5), FIRST_ORDER),
+    ],
     ids=str,
 )
 def test_order_of_other_correctors(rule: Rule, expected: tuple[float, float]) -> None:
@@ -82,15 +91,15 @@ def test_steps_composed_are_the_sampler_as_it_runs(rule: Rule, churn: float) -> 
         assert law_by_steps(setting, grid, start).distance(law_of_sampler(setting, grid, start)) < ROUNDING
 
 
-@pytest.mark.parametrize("schedule", [VPLinear(), EDM(), VE(), Straight()], ids=str)
+@pytest.mark.parametrize("schedule", [VPLinear(), EDM(), Straight()], ids=str)
 def test_the_whole_way_from_the_prior_to_the_data(schedule: Schedule) -> None:
-    """From the process's own prior to t = 0 on its own grid, ancestral: within a per cent of the data's law in 2-Wasserstein distance."""
+    """From the process's own prior to t = 0 on its own grid, ancestral: within two per cent of the data's law in 2-Wasserstein distance."""
     data, layout = plain_gaussians()
     setting = Setting(Multistep(), Gaussian(schedule), data, layout, 1.0)
-    found = law_of_sampler(setting, time_grid(schedule, 120, "log_snr"))
+    found = law_of_sampler(setting, time_grid(schedule, 60, "log_snr"))
     target = Moments(data.mean.flatten(1), data.covariance)
     scale = (target.mean.square().sum(1) + target.covariance.diagonal(dim1=1, dim2=2).sum(1)).sqrt()
-    assert float((found.wasserstein(target) / scale).max()) < 0.01
+    assert float((found.wasserstein(target) / scale).max()) < 0.02
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES_AND_WARP, ids=str)
@@ -114,51 +123,58 @@ def test_known_entries_condition_the_rest() -> None:
     s = torch.tensor([[[1.0, 0.9], [0.9, 1.5]]], dtype=torch.float64)
     data, given = GaussianData(mean, s), 1.7
     process = Gaussian(VPLinear())
-    count = 1 + 2 * 160
+    count = 1 + 80
     layout = Layout(torch.ones(count, 2, dtype=torch.bool)).with_known(torch.tensor([True, False]).expand(count, 2))
     like = torch.tensor([given, 0.0], dtype=torch.float64).reshape(1, 2, 1).expand(count, 2, 1)
     # Row 0 gets no noise, row 1 + n one unit in the free entry at draw n; churn 1 draws at every step and once for the prior.
-    from scidiff.testing import GivenFieldNoise, GivenNoise
-
-    draws = {}
-    for n in range(160):
+    draws: dict[tuple[str, int], GivenFieldNoise] = {}
+    for n in range(80):
         z = torch.zeros(count, 2, 1, dtype=torch.float64)
         z[1 + n, 1] = 1
         draws["x", n] = GivenFieldNoise(z)
-    grid = time_grid(VPLinear(), 159, "log_snr")
+    grid = time_grid(VPLinear(), 79, "log_snr")
     oracle = GaussianOracle(process, data)
     end = sample(oracle, Joint({"x": process}), {"x": layout}, GivenNoise(draws), grid, Multistep(), {"x": like}, churn=1.0).state["x"]
     assert bool((end[:, 0] == given).all())
     free = end[:, 1, 0]
-    assert float(free[0]) == pytest.approx(-0.8 + 0.9 * (given - 0.3), abs=2e-3)
-    assert float((free[1:] - free[0]).square().sum()) == pytest.approx(1.5 - 0.81, abs=1e-2)
+    assert float(free[0]) == pytest.approx(-0.8 + 0.9 * (given - 0.3), abs=5e-3)
+    assert float((free[1:] - free[0]).square().sum()) == pytest.approx(1.5 - 0.81, abs=2e-2)
 
 
-@pytest.mark.parametrize(("rule", "right"), [(FirstOrder(), 1.0), (Multistep(), 2.0), (Heun(), 2.0)], ids=str)
-def test_order_on_data_that_are_not_gaussian(rule: Rule, right: float) -> None:
-    """At churn 0 a walk is an ODE's solution whatever the data: the order against a fine solution, on a mixture of two Gaussians."""
-    schedule = Cosine()
+class RealMixture:
+    """The exact denoiser of 0.3 N(-1, 0.4^2) + 0.7 N(0.8, 0.4^2)."""
 
-    class Reals(MixtureOracle):
-        def __call__(self, x_t, t, layouts, condition=None, previous=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
-            x = x_t["x"]
-            a, s = (f(t)[:, None, None] for f in (schedule.alpha, schedule.sigma))
-            v = a**2 * self.spread**2 + s**2
-            off = x[..., None] - a[..., None] * self.centres[:, 0]
-            odds = (self.law.log() - 0.5 * off**2 / v[..., None]).softmax(-1)
-            means = self.centres[:, 0] + (a * self.spread**2 / v)[..., None] * off
-            return {"x": GaussianPosterior((odds * means).sum(-1))}
+    def mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        centres, law = torch.tensor([-1.0, 0.8], dtype=torch.float64), torch.tensor([0.3, 0.7], dtype=torch.float64)
+        variance = alpha**2 * 0.16 + sigma**2
+        surprise = x[..., None] - alpha[..., None] * centres
+        odds = (law.log() - 0.5 * surprise**2 / variance[..., None]).softmax(-1)
+        return (odds * (centres + (alpha * 0.16 / variance)[..., None] * surprise)).sum(-1)
 
-    from scidiff.process import Categorical
+    def __call__(
+        self, x_t: State, t: Clocks, layouts: Layouts, condition: Condition | None = None, previous: Posteriors | None = None
+    ) -> Posteriors:
+        assert isinstance(t, Tensor)
+        alpha, sigma = (f(t)[:, None, None] for f in (Cosine().alpha, Cosine().sigma))
+        return {"x": GaussianPosterior(self.mean(x_t["x"], alpha, sigma))}
 
-    law, centres = torch.tensor([0.3, 0.7], dtype=torch.float64), torch.tensor([[-1.0], [0.8]], dtype=torch.float64)
-    oracle = Reals(Gaussian(schedule), Categorical.uniform(2, Straight()), law, centres, 0.4)
-    start = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(9, 1, 1)
-    layouts = {"x": Layout(torch.ones(9, 1, dtype=torch.bool))}
 
-    def solve(steps: int, with_rule: Rule) -> torch.Tensor:
-        noise, joint = Noise(0, torch.arange(9)), Joint({"x": Gaussian(schedule)})
-        return sample(oracle, joint, layouts, noise, even_grid(steps), with_rule, {"x": start}, churn=0.0, start={"x": start}).state["x"]
+def test_order_on_data_that_are_not_gaussian() -> None:
+    """At churn 0 a walk solves dx/dt = sigma'/sigma x + (alpha' - alpha sigma'/sigma) D(x, t), whatever the data: the order against scipy's
+    solution of that equation."""
+    schedule, network = Cosine(), RealMixture()
+    x_start = np.linspace(-2, 2, 9)
 
-    fine, steps = solve(2000, Heun()), (64, 128)
-    assert abs(order(steps, [float((solve(n, rule) - fine).norm()) for n in steps]) - right) < 0.1
+    def slope(t: float, x: np.ndarray) -> np.ndarray:
+        u = torch.tensor([t], dtype=torch.float64)
+        a, s, da, ds = schedule.alpha(u), schedule.sigma(u), schedule.d_alpha(u), schedule.d_sigma(u)
+        y = torch.from_numpy(x)
+        return (ds / s * y + (da - a * ds / s) * network.mean(y, a, s)).numpy()
+
+    right = torch.from_numpy(solve_ivp(slope, (0.9, 0.2), x_start, method="DOP853", rtol=1e-11, atol=1e-12).y[:, -1])
+    start, layouts = {"x": torch.from_numpy(x_start).reshape(9, 1, 1)}, {"x": Layout(torch.ones(9, 1, dtype=torch.bool))}
+    process, noise, steps = Joint({"x": Gaussian(schedule)}), GivenNoise(), (64, 128)
+    for rule, expected in ORDERS[:3]:
+        runs = [sample(network, process, layouts, noise, even_grid(n), rule, start, churn=0.0, start=start) for n in steps]
+        errors = [float((run.state["x"].flatten() - right).norm()) for run in runs]
+        assert abs(order(steps, errors) - expected[0]) < 0.1, (rule, errors)
