@@ -29,7 +29,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 types: $(STAMP)
-	$(BIN)/pyright
+	$(BIN)/pyright -p pyproject.toml
 
 layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache

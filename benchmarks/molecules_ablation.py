@@ -2,7 +2,8 @@
 
     python benchmarks/molecules_ablation.py --folder runs/ablation [--steps 3000] [--samples 500] [--only NAME ...]
 
-Every run trains the same small model on the same molecules for the same number of steps from the same seed, then generates with the same noise.
+Every run trains the same small model on the same molecules for the same number of steps from the same seed, then generates with
+the same noise.
 Finished runs are skipped, killed ones continue. Prints a markdown table; quality is of --samples molecules at 50 network calls.
 """
 
@@ -95,7 +96,8 @@ def main() -> None:
             value, low, high = (100 * result["metrics"][key + end] for end in ("", "_low", "_high"))
             cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}]")
         print(f"| {name} | {' | '.join(cells)} | {result['seconds']} |", flush=True)
-    Console(stderr=True).print(f"{options.steps:,} steps of 64 molecules, {options.samples} samples at 50 calls, {options.threads} thread(s)")
+    budget = f"{options.steps:,} steps of 64 molecules, {options.samples} samples at 50 calls, {options.threads} thread(s)"
+    Console(stderr=True).print(budget)
 
 
 if __name__ == "__main__":

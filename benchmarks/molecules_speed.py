@@ -13,6 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.progress import track
@@ -46,11 +47,11 @@ def main() -> None:
             times["sample"].append(time.perf_counter() - started)
             t = torch.full((size,), 0.5, dtype=torch.float64)
             with torch.no_grad():
-                call = seconds(lambda s=drawn.state, lay=layout, t=t: generator.denoiser(s, t, lay))  # type: ignore[misc]
-            times["network"].append(call * drawn.calls)
-            state, statistics_ = drawn.state, generator.statistics
-            times["decode"].append(seconds(lambda s=state, lay=layout, i=ids: decode(s, lay, statistics_.vocabulary, statistics_.scale, i.tolist())))  # type: ignore[misc]
-    print(f"model {options.model}, {generator.calls()} network calls a molecule, {options.threads} threads, torch {torch.__version__}, {platform.machine()}\n")
+                times["network"].append(drawn.calls * seconds(partial(generator.denoiser, drawn.state, t, layout)))
+            law = generator.statistics
+            times["decode"].append(seconds(partial(decode, drawn.state, layout, law.vocabulary, law.scale, ids.tolist())))
+    machine = f"{options.threads} threads, torch {torch.__version__}, {platform.machine()}"
+    print(f"model {options.model}, {generator.calls()} network calls a molecule, {machine}\n")
     print("| molecules a call | a second, end to end | network | rest of the sampler | to RDKit, with hydrogens |")
     print("|---|---|---|---|---|")
     for size, times in parts.items():

@@ -1,4 +1,5 @@
-r"""The evidence lower bound of a denoiser, in nats: :math:`-\log p(x_0) \le \mathrm{KL}_{prior} + \int_{t_{min}}^1 \mathrm{kl\_rate}\,dt + \mathrm{reconstruction}`.
+r"""The evidence lower bound of a denoiser, in nats:
+:math:`-\log p(x_0) \le \mathrm{KL}_{prior} + \int_{t_{min}}^1 \mathrm{kl\_rate}\,dt + \mathrm{reconstruction}`.
 
 The integral is a quadrature over fixed nodes, with fresh noise at each; Gaussian fields are integrated in their log-SNR, where the
 integrand is bounded (in t it grows as t -> 0). Source: Kingma et al. 2021; Campbell et al. 2022 for labels.
@@ -33,7 +34,8 @@ class Bound:
 
 
 def quadrature(t_min: float, nodes: int) -> tuple[Float[Tensor, " nodes"], Float[Tensor, " nodes"]]:
-    """Gauss-Legendre nodes and weights for the integral over [t_min, 1], even in log(t/(2 - t)): dense where rates grow, exact for smooth integrands."""
+    """Gauss-Legendre nodes and weights for the integral over [t_min, 1], even in log(t/(2 - t)): dense where rates grow, exact for
+    smooth integrands."""
     x, w = np.polynomial.legendre.leggauss(nodes)
     low, high = np.log(t_min / (2 - t_min)), 0.0
     v = low + (high - low) * (x + 1) / 2
@@ -56,7 +58,8 @@ def elbo(
 ) -> Bound:
     """The negative ELBO of each sample by quadrature with ``nodes`` network calls and one more for the reconstruction.
 
-    Draws 1..nodes of ``noise`` serve the nodes, draw 0 the lower end. One clock for all fields; with known entries it bounds -log p(free | known).
+    Draws 1..nodes of ``noise`` serve the nodes, draw 0 the lower end. One clock for all fields; with known entries it bounds -log
+    p(free | known).
     """
     times, weights = quadrature(t_min, nodes)
     device = next(iter(x_0.values())).device

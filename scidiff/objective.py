@@ -1,6 +1,7 @@
 r"""Training objectives: weight(log-SNR) x KL rate, so every loss is known relative to the ELBO.
 
-The negative ELBO of a field is :math:`\int_{t_{min}}^1 \mathrm{kl\_rate}(t)\,dt` plus its two ends. A loss draws t from a *time law* with density
+The negative ELBO of a field is :math:`\int_{t_{min}}^1 \mathrm{kl\_rate}(t)\,dt` plus its two ends. A loss draws t from a *time
+law* with density
 p and averages :math:`w\,\mathrm{kl\_rate}(t)/p(t)`. For a Gaussian field with error :math:`e = \|x_0-\hat x_0\|^2`, the familiar losses are
 
 ============  ================================================  ==============================================
@@ -15,7 +16,8 @@ min_snr       E_t min(SNR, g) e    (Hang et al. 2023)           2 q min(SNR, g)/
 mse           E_t e                (plain x_0 error)            2 q/SNR
 ============  ================================================  ==============================================
 
-For the first three the time law only moves variance; in the others E_t is over the time law, which is part of the weighting. For labels the ELBO's kl_rate or the cross-entropy (same minimiser). Coupling noise to data (alignment) trains
+For the first three the time law only moves variance; in the others E_t is over the time law, which is part of the weighting. For
+labels the ELBO's kl_rate or the cross-entropy (same minimiser). Coupling noise to data (alignment) trains
 straighter paths and voids the ELBO: :attr:`Loss.is_bound` says whether the reported nats bound anything.
 """
 
@@ -81,7 +83,8 @@ class Weight:
 class TimeLaw:
     """How training draws t, by inversion from uniforms on [0, 1).
 
-    uniform: on [t_min, 1]. logit_normal: t = sigmoid(mean + std z) truncated to [t_min, 1] (Esser et al. 2024). power: t = t_min + (1 - t_min) u^(1/(1 - mean)),
+    uniform: on [t_min, 1]. logit_normal: t = sigmoid(mean + std z) truncated to [t_min, 1] (Esser et al. 2024). power: t = t_min +
+    (1 - t_min) u^(1/(1 - mean)),
     density proportional to (t - t_min)^-mean, mean < 1: mean > 0 draws more small times.
     """
 
@@ -151,7 +154,8 @@ class Objective:
         condition: Condition | None = None,
         self_condition: bool = False,
     ) -> Loss:
-        """``u`` [batch] in [0, 1) chooses the times; ``step`` numbers the draws of ``noise``; ``self_condition`` first asks without gradient
+        """``u`` [batch] in [0, 1) chooses the times; ``step`` numbers the draws of ``noise``; ``self_condition`` first asks
+        without gradient
         and shows the network its own answer (Chen et al. 2023)."""
         t, density = self.time_law.draw(u)
         x_t = self._diffuse(x_0, t, layouts, noise, step)

@@ -18,7 +18,8 @@ Weight = float | Float[Tensor, "batch *entries"]
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default)."""
+    """N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default).
+    Of a field in the zero-mean subspace it is the variance of the normal whose projection the posterior is."""
 
     mean: Float[Tensor, "batch *entries channel"]
     variance: Float[Tensor, "batch *entries channel"] | None = None

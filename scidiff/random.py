@@ -137,6 +137,7 @@ def permutation(seed: int, epoch: int, count: int) -> Int[Tensor, " count"]:
 
 
 def stratified(seed: int, step: int, positions: Int[Tensor, " batch"], batch_size: int) -> Float[Tensor, " batch"]:
-    """Uniforms on [0, 1), evenly spread over a global batch: frac(u_step + position / batch_size). Lowers the variance of a loss over time."""
+    """Uniforms on [0, 1), evenly spread over a global batch: frac(u_step + position / batch_size). Lowers the variance of a loss
+    over time."""
     start = StreamNoise(stream_key(seed, "stratum"), torch.tensor([step]), 0).flat_uniform(1)[0, 0]
     return torch.remainder(start + positions.double() / batch_size, 1.0)

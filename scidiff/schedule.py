@@ -30,7 +30,8 @@ Times = Float[Tensor, "*shape"]
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """alpha(t), sigma(t), their exact derivatives, and the inverse of the log-SNR. All tensors in, float64 tensors of the same shape out."""
+    """alpha(t), sigma(t), their exact derivatives, and the inverse of the log-SNR. All tensors in, float64 tensors of the same
+    shape out."""
 
     @property
     def t_min(self) -> float:
@@ -108,7 +109,8 @@ def _inside(t: Times) -> Times:
 
 @dataclass(frozen=True)
 class VPLinear(Schedule):
-    r"""Variance preserving with :math:`\beta(t)` linear: :math:`\log\alpha_t = -\tfrac14 t^2(\beta_1-\beta_0) - \tfrac12 t\beta_0`, :math:`\sigma^2 = 1-\alpha^2`."""
+    r"""Variance preserving with :math:`\beta(t)` linear:
+    :math:`\log\alpha_t = -\tfrac14 t^2(\beta_1-\beta_0) - \tfrac12 t\beta_0`, :math:`\sigma^2 = 1-\alpha^2`."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -240,7 +242,8 @@ class _ConstantAlpha(Schedule):
 
     def retention(self, t: Times) -> Times:
         raise ValueError(
-            f"{type(self).__name__} keeps alpha = 1, so labels would never be noised; give labels a schedule with alpha(1) near 0, such as Straight()"
+            f"{type(self).__name__} keeps alpha = 1, so labels would never be noised; "
+            "give labels a schedule with alpha(1) near 0, such as Straight()"
         )
 
     d_retention = retention
@@ -268,7 +271,8 @@ class VE(_ConstantAlpha):
 
 @dataclass(frozen=True)
 class EDM(_ConstantAlpha):
-    r"""Karras et al.: :math:`\sigma = (\sigma_{min}^{1/\rho} + t(\sigma_{max}^{1/\rho} - \sigma_{min}^{1/\rho}))^\rho`; a uniform grid in t is their grid."""
+    r"""Karras et al.: :math:`\sigma = (\sigma_{min}^{1/\rho} + t(\sigma_{max}^{1/\rho} - \sigma_{min}^{1/\rho}))^\rho`; a uniform
+    grid in t is their grid."""
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0

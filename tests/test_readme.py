@@ -19,7 +19,8 @@ def test_a_block_of_the_readme_runs(block: str, capsys: pytest.CaptureFixture[st
         molecules, again = names["molecules"], names["again"]
         assert isinstance(molecules, list)
         assert isinstance(again, list)
-        assert [m.GetConformer().GetPositions().tolist() for m in again] == [m.GetConformer().GetPositions().tolist() for m in molecules[40:50]]
+        first, second = ([m.GetConformer().GetPositions().tolist() for m in some] for some in (molecules[40:50], again))
+        assert first == second
         assert f"of {len(molecules)} sanitise" in capsys.readouterr().out
 
 

@@ -3,7 +3,8 @@ r"""Noise on labels: :math:`q(x_t|x_0) = a_t e_{x_0} + (1 - a_t)\pi`. Absorbing,
 With :math:`a_{ts} = a_t/a_s` and :math:`r(x_0) = p(x_0)/q(x_t|x_0)` (0/0 = 0), for any s < t, in O(K) for K labels:
 
 .. math::
-   \text{churn 1:}\quad p(x_s = k) &\propto \left(a_{ts}\,\delta_{k x_t} + (1-a_{ts})\,\pi_{x_t}\right)\left(a_s\, r(k) + (1-a_s)\,\pi_k \textstyle\sum r\right) \\
+   \text{churn 1:}\quad p(x_s = k) &\propto \left(a_{ts}\,\delta_{k x_t} + (1-a_{ts})\,\pi_{x_t}\right)\left(a_s\, r(k) +
+   (1-a_s)\,\pi_k \textstyle\sum r\right) \\
    \text{churn 0:}\quad p(x_s = k) &= c\,\delta_{k x_t} + (1 - c)\,p(x_0 = k), \qquad c = (1-a_s)/(1-a_t)
 
 Both keep the marginals q(x_s | x_0) exactly; so does their mixture (0 < churn < 1). The ELBO's rate is that of the time-reversed
@@ -35,7 +36,8 @@ class Categorical:
     """See the module. Implements :class:`~scidiff.process.Process` for labels x [batch, *entries].
 
     ``pi`` [K] is the law that noise draws from; ``data_labels`` the number of labels that clean data can take (the first ones; all K
-    unless noise has a label of its own, as absorbing noise has). Raises ValueError for a pi that is no law, or a schedule that keeps alpha = 1.
+    unless noise has a label of its own, as absorbing noise has). Raises ValueError for a pi that is no law, or a schedule that
+    keeps alpha = 1.
     """
 
     pi: tuple[float, ...]
@@ -159,5 +161,6 @@ class Categorical:
 
 
 def _probabilities(posterior: post.Categorical) -> Law:
-    """In float64: in float32 a label 104 nats behind has probability 0, and where it is the true one an infinite loss without a gradient."""
+    """In float64: in float32 a label 104 nats behind has probability 0, and where it is the true one an infinite loss without a
+    gradient."""
     return posterior.logits.double().softmax(-1)

@@ -1,4 +1,5 @@
-r"""Gaussian noise on real fields: :math:`q(x_t|x_0) = N(\alpha_t x_0, \sigma_t^2)`. VP, VE, sub-VP, EDM and the straight path are schedules.
+r"""Gaussian noise on real fields: :math:`q(x_t|x_0) = N(\alpha_t x_0, \sigma_t^2)`. VP, VE, sub-VP, EDM and the straight path are
+schedules.
 
 With :math:`e_{ts} = \mathrm{SNR}_t/\mathrm{SNR}_s` every conditional of the process has a closed form:
 
@@ -7,7 +8,8 @@ With :math:`e_{ts} = \mathrm{SNR}_t/\mathrm{SNR}_s` every conditional of the pro
    \text{bridge:}\quad x_s &= \alpha_s \hat x_0 + \sigma_s\sqrt{1 - c^2 (1 - e_{ts})}\;\hat\varepsilon + c\,\sigma_s\sqrt{1-e_{ts}}\; z,
    \qquad \hat\varepsilon = (x_t - \alpha_t \hat x_0)/\sigma_t
 
-with churn c: c = 1 is the exact posterior of the chain (DDPM), c = 0 is DDIM on VP and the Euler step of flow matching on the straight path.
+with churn c: c = 1 is the exact posterior of the chain (DDPM), c = 0 is DDIM on VP and the Euler step of flow matching on the
+straight path.
 Sources: Kingma et al. 2021 (variances by log-SNR, the ELBO), Song et al. 2021 (DDIM).
 """
 
@@ -78,7 +80,8 @@ class Gaussian:
         return layout.sum(0.5 * snr * x_0.double().square().sum(-1))
 
     def reconstruction(self, x_0: Real, x_t: Real, posterior: post.Gaussian, t: Clock, layout: Layout) -> Float[Tensor, " batch"]:
-        """With no variance stated: that of the noise itself, sigma^2 / alpha^2. The density is on the field's subspace (its degrees of freedom)."""
+        """With no variance stated: that of the noise itself, sigma^2 / alpha^2. The density is on the field's subspace (its
+        degrees of freedom)."""
         default = per_channel(torch.exp(-self.schedule.log_snr(layout.clock(t))), x_0.double())
         variance = default.expand(x_0.shape) if posterior.variance is None else posterior.variance.double()
         safe = torch.where(layout.free[..., None], variance, 1.0)

@@ -16,7 +16,8 @@ GridName = Literal["uniform", "karras", "log_snr", "quadratic"]
 def time_grid(schedule: Schedule, steps: int, name: GridName = "uniform", rho: float = 7.0) -> Float[Tensor, " points"]:
     r"""``steps`` + 1 descending float64 times: 1, ..., t_min, 0.
 
-    uniform: even in t. quadratic: even in sqrt(t). log_snr: even in log-SNR. karras: even in :math:`(\sigma/\alpha)^{1/\rho}` (Karras et al. 2022).
+    uniform: even in t. quadratic: even in sqrt(t). log_snr: even in log-SNR. karras: even in :math:`(\sigma/\alpha)^{1/\rho}`
+    (Karras et al. 2022).
     Where alpha(1) = 0 the log-SNR is infinite at t = 1, and the last two are spaced between t = 1 - t_min and t_min, with 1 put in front.
     Raises ValueError for steps < 1 or an unknown name.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -45,8 +46,10 @@ class Walk:
         return self.latest
 
     def bridge(self, x: State, posteriors: Posteriors, t: float, s: float, *, again: bool = False) -> State:
-        """x_s given x_t and posteriors. ``again``: reals get the noise of the bridge before (Heun averages along one path). Labels never do: a
-        posterior that was asked for after a jump depends on the uniform that made it jump, and drawing with that one again does not converge."""
+        """x_s given x_t and posteriors. ``again``: reals get the noise of the bridge before (Heun averages along one path). Labels
+        never do: a
+        posterior that was asked for after a jump depends on the uniform that made it jump, and drawing with that one again does
+        not converge."""
         before, self.draws = self.draws, self.draws + 1
         steps = {f: before if again and isinstance(p, Gaussian) else self.draws for f, p in posteriors.items()}
         return self.process.bridge(x, posteriors, self.times(t, x), self.times(s, x), self.layouts, self.noise, steps, self.churn)
@@ -94,8 +97,10 @@ def sample(
 ) -> Sample:
     """Walk ``grid`` (descending) from the prior, or from ``start`` at grid[0], to its last point.
 
-    ``like``: a state that gives shapes, types and device, and holds the known entries where a layout has some; these come back exactly as given.
-    ``churn``: 1 ancestral, 0 as deterministic as the field allows, one for all fields or one each. ``on_step`` is called with the step's number.
+    ``like``: a state that gives shapes, types and device, and holds the known entries where a layout has some; these come back
+    exactly as given.
+    ``churn``: 1 ancestral, 0 as deterministic as the field allows, one for all fields or one each. ``on_step`` is called with the
+    step's number.
     Raises ValueError for a grid that does not descend, or a churn outside [0, 1].
     """
     if bool((grid.diff() >= 0).any()):
@@ -106,7 +111,7 @@ def sample(
     walk = Walk(denoiser, process, layouts, noise, churns, condition, self_conditioning)
     x = process.prior(layouts, noise, like) if start is None else start
     times: list[float] = grid.tolist()
-    for number, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for number, (t, s) in enumerate(itertools.pairwise(times)):
         x = rule(walk, x, t, s)
         if on_step is not None:
             on_step(number)

@@ -19,7 +19,8 @@ from scidiff.sampling.loop import Rule, Walk
 
 @dataclass(frozen=True)
 class FirstOrder:
-    """The posterior as it is. Churn 1 is ancestral sampling (DDPM), churn 0 is DDIM, on the straight path the Euler step. One call a step."""
+    """The posterior as it is. Churn 1 is ancestral sampling (DDPM), churn 0 is DDIM, on the straight path the Euler step. One call
+    a step."""
 
     def __call__(self, walk: Walk, x: State, t: float, s: float) -> State:
         return walk.bridge(x, walk.ask(x, t), t, s)
@@ -27,7 +28,8 @@ class FirstOrder:
 
 @dataclass(frozen=True)
 class Multistep:
-    r"""Two-step extrapolation in log-SNR, DPM-Solver++(2M) (Lu et al. 2022): :math:`D = D_t + \tfrac{h}{2h'}(D_t - D_{t'})`. One call a step.
+    r"""Two-step extrapolation in log-SNR, DPM-Solver++(2M) (Lu et al. 2022): :math:`D = D_t + \tfrac{h}{2h'}(D_t - D_{t'})`. One
+    call a step.
 
     Order 2 on Gaussian fields at churn 0. ``labels``: extrapolate log-probabilities too (off: labels take the posterior as it is).
     """

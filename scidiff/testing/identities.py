@@ -137,8 +137,8 @@ def gaussian_elbo(process: Gaussian, data: GaussianData, layout: Layout, *, node
     shape, dim = tuple(data.mean.shape[1:]), data.dim
     points = math.sqrt(2 * dim) * torch.cat((torch.eye(2 * dim), -torch.eye(2 * dim))).double()
     rows = len(points)
-    values, axes = torch.linalg.eigh(data.covariance)
-    root = axes @ torch.diag_embed(values.clamp(min=0).sqrt()) @ axes.mT
+    values, axes = data.principal()
+    root = axes @ torch.diag_embed(values.sqrt()) @ axes.mT
     x_0 = data.mean[:, None] + torch.einsum("lij,rj->lri", root, points[:, :dim]).reshape(data.laws, rows, *shape)
     z = GivenFieldNoise(points[:, dim:].reshape(rows, *shape).repeat(data.laws, *[1] * len(shape)))
     noise = GivenNoise({(FIELD, step): z for step in range(nodes + 1)})
@@ -159,10 +159,10 @@ def gaussian_information(process: Gaussian, data: GaussianData, layout: Layout, 
     """What the parts of :func:`gaussian_elbo` must be. The reconstruction treats entries as independent: its cross-entropy is exact where
     the posterior is (a diagonal covariance, or an isotropic one in the field's subspace); elsewhere only the other two are claimed."""
     subspace = projection_matrix(layout, data.mean.shape[-1])
-    eigenvalues = torch.linalg.eigvalsh(data.covariance)
+    eigenvalues, _ = data.principal()
     inside = torch.linalg.matrix_rank(subspace, hermitian=True).item()
     low, high = (torch.exp(process.schedule.log_snr(torch.tensor(t, dtype=torch.float64))) for t in (t_min, 1.0))
-    information = [0.5 * torch.log1p(snr * eigenvalues.clamp(min=0)).sum(1) for snr in (low, high)]
+    information = [0.5 * torch.log1p(snr * eigenvalues).sum(1) for snr in (low, high)]
     prior = 0.5 * high * (data.mean.flatten(1).square().sum(1) + eigenvalues.sum(1))
     spread = eigenvalues.flip(1)[:, : int(inside)]
     posterior = 0.5 * torch.log(2 * math.pi * math.e * spread / (1 + low * spread)).sum(1)

@@ -46,6 +46,11 @@ class GaussianData:
     def dim(self) -> int:
         return self.covariance.shape[-1]
 
+    def principal(self) -> tuple[Float[Tensor, "law dim"], Float[Tensor, "law dim dim"]]:
+        """(variances along the principal axes, rising; the axes as columns). Rounding's variances off the subspace become 0."""
+        values, axes = torch.linalg.eigh(self.covariance)
+        return torch.where(values > _RANK_TOLERANCE * values[:, -1:], values, 0.0), axes
+
     def noised(
         self, schedule: Schedule, t: float, subspace: Float[Tensor, "dim dim"] | None = None
     ) -> tuple[Float[Tensor, "law dim"], Float[Tensor, "law dim dim"]]:
@@ -95,8 +100,17 @@ class GaussianOracle:
         alpha = self.process.schedule.alpha(clock)[..., None]
         surprise = (x.double() - alpha * mean).flatten(1)
         answer = mean + torch.einsum("bij,bj->bi", gain, surprise).reshape(mean.shape)
-        posterior = post.Gaussian(answer.to(x.dtype), variance.reshape(mean.shape).to(x.dtype))
+        posterior = post.Gaussian(answer.to(x.dtype), self._stated(variance.reshape(mean.shape), layout).to(x.dtype))
         return {self.field: posterior.replace(~layout.free, x)}
+
+    @staticmethod
+    def _stated(variance: Tensor, layout: Layout) -> Tensor:
+        """Of a centred field a posterior states the variance before projection, which takes 1/n of it away."""
+        if not layout.centred:
+            return variance
+        kept = 1 - 1 / layout.mask.flatten(1).sum(1).clamp(min=2)
+        kept = torch.where(layout.anchored, 1.0, kept.double()).reshape(-1, *[1] * (variance.ndim - 1))
+        return variance / kept
 
     @staticmethod
     def _uniform(clock: Tensor) -> bool:
@@ -107,8 +121,7 @@ class GaussianOracle:
         """In the data's principal axes the posterior is one number per axis; axes without variance (a subspace) have gain 0."""
         t = clock.flatten(1)[:, :1]
         alpha, sigma = self.process.schedule.alpha(t), self.process.schedule.sigma(t)
-        spread, axes = torch.linalg.eigh(self.data.covariance)
-        spread, axes = spread.clamp(min=0)[law], axes[law]
+        spread, axes = (v[law] for v in self.data.principal())
         total = alpha**2 * spread + sigma**2
         gain = torch.einsum("bik,bk,bjk->bij", axes, alpha * spread / total, axes)
         return gain, torch.einsum("bik,bk->bi", axes**2, spread * sigma**2 / total)

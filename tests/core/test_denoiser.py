@@ -55,8 +55,8 @@ def test_the_exact_target_gives_the_exact_data(target: Target, schedule: Schedul
 
 @pytest.mark.parametrize("schedule", ALL, ids=str)
 def test_inputs_and_edm_targets_have_unit_variance(schedule: Schedule) -> None:
-    """For independent x_0 of standard deviation s: Var(c_in x_t) = 1 and Var((x_0 - c_skip x_t)/c_out) = 1, uncorrelated with x_t (so that no
-    linear part is left to learn)."""
+    """For independent x_0 of standard deviation s: Var(c_in x_t) = 1 and Var((x_0 - c_skip x_t)/c_out) = 1, uncorrelated with x_t (so
+    that no linear part is left to learn)."""
     s_data = 1.7
     parametrisation = Parametrisation("edm", s_data)
     a, s = schedule.alpha(T), schedule.sigma(T)

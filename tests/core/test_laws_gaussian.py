@@ -118,7 +118,8 @@ def test_the_priors_own_gap(schedule: Schedule) -> None:
 
 
 def test_known_entries_condition_the_rest() -> None:
-    """Inpainting: with one entry given, the law of the other is the data's *conditional* law, N(m_2 + S_21/S_11 (x_1 - m_1), S_22 - S_21^2/S_11)."""
+    """Inpainting: with one entry given, the law of the other is the data's *conditional* law,
+    N(m_2 + S_21/S_11 (x_1 - m_1), S_22 - S_21^2/S_11)."""
     mean = torch.tensor([[[0.3], [-0.8]]], dtype=torch.float64)
     s = torch.tensor([[[1.0, 0.9], [0.9, 1.5]]], dtype=torch.float64)
     data, given = GaussianData(mean, s), 1.7

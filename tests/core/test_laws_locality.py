@@ -24,9 +24,7 @@ def test_samples_do_not_depend_on_their_batch(rule: Rule, churn: float) -> None:
 
 def test_nor_do_they_in_float64_without_known_entries() -> None:
     process = Joint({"x": Gaussian(EDM()), "c": Categorical.uniform(3, Cosine())})
-    check_sampler_locality(
-        Heun(), process, time_grid(EDM(), 3, "karras"), lambda ids: Noise(7, ids), 1.0, dtype=torch.float64, known=False
-    )
+    check_sampler_locality(Heun(), process, time_grid(EDM(), 3, "karras"), lambda ids: Noise(7, ids), 1.0, dtype=torch.float64, known=False)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])

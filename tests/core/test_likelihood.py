@@ -46,8 +46,8 @@ class Ignorant:
 
 
 def test_masked_diffusion_with_an_ignorant_denoiser_costs_its_cross_entropy() -> None:
-    """-a'/(1-a) log p(x_0) where masked, which is the case with probability 1 - a: the integral is -log p(x_0) (a(t_min) - a(1)), the rest is the
-    reconstruction's. So the whole is the cross-entropy, for any law p, exactly."""
+    """-a'/(1-a) log p(x_0) where masked, which is the case with probability 1 - a: the integral is -log p(x_0) (a(t_min) - a(1)), the
+    rest is the reconstruction's. So the whole is the cross-entropy, for any law p, exactly."""
     process = Categorical.absorbing(2, Straight())
     logits = torch.tensor([0.3, -0.9, -math.inf], dtype=torch.float64)
     joint = torch.tensor([[0.4, 0.1], [0.2, 0.3]], dtype=torch.float64)
