@@ -20,13 +20,13 @@ Coordinates = Float[Tensor, "batch atom 3"]
 def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
     """The noise under the orthogonal map R that minimises |x_0 - R noise|^2 (Kabsch), in float64; reflections too: the model is E(3)."""
     covariance = torch.einsum("bni,bnj->bij", noise.double(), x_0.double())
-    u, _, vh = torch.linalg.svd(covariance)
+    u, _, vh = torch.linalg.svd(covariance.nan_to_num())  # what is not finite is for the loss to find, not for the solver
     return (noise.double() @ (u @ vh)).to(noise)
 
 
 def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
     """The assignment of noise points to atoms that minimises the squared distance (Hungarian algorithm)."""
-    gain = (x_0.double() @ noise.double().transpose(1, 2)).cpu().numpy()  # float64: autocast would make it bfloat16
+    gain = (x_0.double() @ noise.double().transpose(1, 2)).nan_to_num().cpu().numpy()  # float64: autocast would make it bfloat16
     sizes = layout.mask.sum(1).tolist()
     index = torch.arange(noise.shape[1]).repeat(len(sizes), 1)
     for row, n in enumerate(sizes):

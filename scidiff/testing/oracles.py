@@ -108,8 +108,8 @@ class GaussianOracle:
         """Of a centred field a posterior states the variance before projection, which takes 1/n of it away."""
         if not layout.centred:
             return variance
-        kept = 1 - 1 / layout.mask.flatten(1).sum(1).clamp(min=2)
-        kept = torch.where(layout.anchored, 1.0, kept.double()).reshape(-1, *[1] * (variance.ndim - 1))
+        kept = 1 - 1 / layout.mask.flatten(1).sum(1).clamp(min=2).double()
+        kept = torch.where(layout.anchored, 1.0, kept).reshape(-1, *[1] * (variance.ndim - 1))
         return variance / kept
 
     @staticmethod

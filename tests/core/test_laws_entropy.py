@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scidiff.layout import Layout
 from scidiff.likelihood import elbo
-from scidiff.process import Categorical, Gaussian, Joint
+from scidiff.process import Categorical, Gaussian
 from scidiff.schedule import SCHEDULES, Cosine, Polynomial, Schedule, Straight, SubVP, VPLinear, Warp
 from scidiff.testing import (
     GaussianData,
@@ -95,8 +95,8 @@ def hermite(count: int) -> tuple[Tensor, Tensor]:
 
 
 def test_fields_that_inform_each_other_share_one_elbo() -> None:
-    """A joint state: a label c and a real x that depends on it, each noised on its own schedule. The fields' rates add up to the information
-    between the *pair* and its noised version: I = H(c_t) + h(x_t | c_t) - H(c_t | c) - h(x_t | x), less the same at t = 1."""
+    """A joint state: a label c and a real x that depends on it, each noised on its own schedule. The fields' rates add up to the
+    information between the *pair* and its noised version: I = H(c_t) + h(x_t | c_t) - H(c_t | c) - h(x_t | x), less the same at t = 1."""
     law, centres, spread, t_min = torch.tensor([0.35, 0.65], dtype=torch.float64), (-0.6, 0.5), 0.9, 1e-2
     gaussian, categorical = Gaussian(VPLinear()), Categorical((0.3, 0.5, 0.2), Cosine())
     oracle = MixtureOracle(gaussian, categorical, law, torch.tensor(centres, dtype=torch.float64)[:, None], spread)

@@ -1,7 +1,7 @@
-"""Law 2: on labels with the exact denoiser the transition matrices of a sampler are enumerated, and its law approaches the exact one at order 1.
+"""Law 2: on labels with the exact denoiser a sampler's transition matrices are enumerated; its law approaches the exact one at order 1.
 
-At one position every rule is exact; at two, what is lost is that both positions move at once. For every kind of pi, churn and rule. The matrices are
-those of the process's stated laws; ``check_branches`` makes the real sampler draw every branch of them.
+At one position every rule is exact; at two, what is lost is that both positions move at once. For every kind of pi, churn and rule. The
+matrices are those of the process's stated laws; ``check_branches`` makes the real sampler draw every branch of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A training small enough to be run many times, and processes that are killed while they train.
 
-``python training.py PLANS``, JSON of folders and lists, imports everything once; then, for each entry of a folder's list, it forks a process
-that continues the training in that folder. An entry says how the process ends: ``{"sync": n}`` by SIGKILL in place of its n-th fsync, in
-the middle of a save; ``{"after": n, "delay": s}`` by SIGKILL from its parent, s seconds after its n-th step; ``{"after": n, "term": true}``
+``python training.py PLANS``, JSON of folders and lists, imports everything once; then, for each entry of a folder's list, it forks a
+process that continues the training in that folder. An entry says how it ends: ``{"sync": n}`` by SIGKILL in place of its n-th fsync, in the
+middle of a save; ``{"after": n, "delay": s}`` by SIGKILL from its parent, s seconds after its n-th step; ``{"after": n, "term": true}``
 by SIGTERM likewise; ``{}`` by itself. The exit statuses are printed as JSON, those of signals negative.
 """
 
@@ -31,7 +31,7 @@ STEPS = 12
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "data": {"source": "sample", "limit": 150, "valid": 16},  # four batches an epoch
-    "backbone": {"width": 32, "pair_width": 16, "blocks": 2, "heads": 8, "radial": 8, "irreps": "8x1o"},
+    "backbone": {"width": 16, "pair_width": 8, "blocks": 1, "heads": 8, "radial": 8, "irreps": "8x1o"},
     "preview": {"molecules": 2, "steps": 2},
 }
 TRAIN: dict[str, Any] = {

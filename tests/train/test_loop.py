@@ -50,6 +50,13 @@ class Watched(MoleculeTask):
         return Preview({"good": float(step)}, (folder / f"{step}.png",))
 
 
+def part_of(store: CheckpointStore, part: str) -> dict[str, Tensor]:
+    """One part of the newest checkpoint: weights, average or optimizer."""
+    newest = store.latest()
+    assert newest is not None
+    return {name.removeprefix(f"{part}/"): tensor for name, tensor in newest.tensors.items() if name.startswith(f"{part}/")}
+
+
 def test_it_learns(tmp_path: Path) -> None:
     """The averaged weights predict molecules that were never trained on much better than before."""
     task, log = tiny_task(), Log()
@@ -70,8 +77,7 @@ def test_the_weights_file_holds_the_average_and_how_it_came_about(tmp_path: Path
     tensors, metadata = load_weights(weights)
     checkpoint = CheckpointStore(tmp_path / "checkpoints").latest()
     assert checkpoint is not None
-    average = {name.removeprefix("average/"): tensor for name, tensor in checkpoint.tensors.items() if name.startswith("average/")}
-    assert bits(tensors) == bits(average)
+    assert bits(tensors) == bits(part_of(CheckpointStore(tmp_path / "checkpoints"), "average"))
     assert bits(tensors) != bits(task.denoiser.state_dict())
     assert metadata["step"] == checkpoint.step == 3
     assert metadata["train"] == train_config(steps=3).model_dump(mode="json")
@@ -139,17 +145,13 @@ def test_self_conditioning_asks_twice(tmp_path: Path, probability: float, calls:
 
 def test_things_happen_at_their_intervals_with_the_averaged_weights(tmp_path: Path) -> None:
     task, log = Watched(), Log()
-    fit(task, train_config(steps=7, validate_every=3, preview_every=2, save_every=3, keep=5), tmp_path, log, device="cpu")
+    fit(task, train_config(steps=6, validate_every=3, preview_every=2, save_every=4, keep=5), tmp_path, log, device="cpu")
     assert [step for step, values in log.metrics.items() if "valid/loss" in values] == [3, 6]
     assert {step: values["sample/good"] for step, values in log.metrics.items() if "sample/good" in values} == {2: 2, 4: 4, 6: 6}
     assert log.artifacts == [tmp_path / "previews" / f"{step}.png" for step in (2, 4, 6)]
     store = CheckpointStore(tmp_path / "checkpoints")
-    assert store.steps() == [3, 6, 7]
-    newest = store.latest()
-    assert newest is not None
-    names = [name.removeprefix("average/") for name in newest.tensors if name.startswith("average/")]
-    assert all(list(one) == names for one in task.validated)
-    assert len({str(one) for one in task.validated}) == 2
+    assert store.steps() == [4, 6]
+    assert task.validated[0] != task.validated[1] == bits(part_of(store, "average"))
 
 
 @pytest.fixture
@@ -164,16 +166,17 @@ def nan_at_5() -> Watched:
     return Watched(plant)
 
 
-def test_nan_stops_before_the_step(nan_at_5: Watched, tmp_path: Path) -> None:
+@pytest.mark.parametrize("alignment", ["rotation", "permutation"])
+def test_nan_stops_before_the_step(nan_at_5: Watched, tmp_path: Path, alignment: str) -> None:
     log = Log()
+    nan_at_5.objective = replace(nan_at_5.objective, couplings={POSITIONS: COUPLINGS[alignment]})
     with pytest.raises(Diverged, match=r"at step 5: stopped before the step.*diverged-step-5\.json.*lower train\.learning_rate"):
         fit(nan_at_5, train_config(save_every=1), tmp_path, log, device="cpu")
     saved = CheckpointStore(tmp_path / "checkpoints").latest()
     assert saved is not None
     assert saved.step == 5
     assert max(log.metrics) == 5
-    before = {name.removeprefix("weights/"): tensor for name, tensor in saved.tensors.items() if name.startswith("weights/")}
-    assert bits(nan_at_5.denoiser.state_dict()) == bits(before)
+    assert bits(nan_at_5.denoiser.state_dict()) == bits(part_of(CheckpointStore(tmp_path / "checkpoints"), "weights"))
     assert not (tmp_path / "weights.safetensors").exists()
 
     report = json.loads((tmp_path / "diverged-step-5.json").read_text())

@@ -20,7 +20,7 @@ from scidiff.train.checkpoint import CheckpointStore, CheckpointWarning
 from scidiff.train.loop import Terminated, fit
 from scidiff.train.weights import load_weights
 
-SEEDS = range(3)
+SEEDS = range(2)
 KILLED, TERMINATED = -signal.SIGKILL, 128 + signal.SIGTERM
 
 
