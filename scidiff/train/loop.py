@@ -25,6 +25,7 @@ from torch import Tensor
 
 from scidiff.config import Config
 from scidiff.denoiser import Denoiser
+from scidiff.errors import UserError
 from scidiff.files import atomic_write
 from scidiff.objective import Loss
 from scidiff.process import Layouts, State
@@ -70,7 +71,7 @@ class RunLog(Protocol):
     def log_artifact(self, path: Path, artifact_path: str = "") -> None: ...
 
 
-class Diverged(RuntimeError):
+class Diverged(UserError):
     """The loss or a gradient is not finite. The weights are those before the step; the batch is written out."""
 
 
@@ -157,7 +158,7 @@ def _set_up(run: _Run, resume: bool) -> None:
         run.step, run.elapsed = found.step, found.state["elapsed"]
         run.sums.update(found.state.get("sums", {}))
     if config.compile:
-        denoiser.backbone.compile(dynamic=False)  # pyright: ignore[reportUnknownMemberType]
+        denoiser.backbone.compile(dynamic=False)
 
 
 def _batch(run: _Run) -> tuple[Batch, Tensor, int]:
@@ -182,7 +183,7 @@ def _step(run: _Run) -> Loss:
     batch, examples, epoch = _batch(run)
     u = stratified(config.seed, run.step, torch.arange(len(examples)), config.batch_size).to(run.fabric.device)
     coin = StreamNoise(stream_key(config.seed, "self-conditioning"), torch.tensor([run.step]), 0).flat_uniform(1).item()
-    with run.fabric.autocast():  # pyright: ignore[reportUnknownMemberType]
+    with run.fabric.autocast():
         loss = run.task.objective(
             run.task.denoiser,
             batch.state,
@@ -199,7 +200,7 @@ def _step(run: _Run) -> Loss:
     run.fabric.backward(mean.float())
     norm = torch.nn.utils.clip_grad_norm_(run.task.denoiser.parameters(), config.clip_norm)
     _check_finite(run, mean, norm, examples, batch)
-    run.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+    run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     update_ema(run.average, run.task.denoiser, config.ema_decay, run.step)
     run.sums["gradient_norm"] += norm.item()

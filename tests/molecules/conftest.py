@@ -40,8 +40,9 @@ def tiny_task() -> MoleculeTask:
     from scidiff_molecules.task import MoleculeTask
 
     data = {"source": "sample", "limit": 256, "valid": 64}
-    recipe = {"name": "tiny", "data": data, "backbone": {**SMALL, "width": 16, "blocks": 1, "irreps": "8x1o"}, "preview": {"molecules": 8, "steps": 3}}
-    task = MoleculeTask(Recipe.model_validate(recipe))
+    backbone = {**SMALL, "width": 16, "blocks": 1, "irreps": "8x1o"}
+    preview = {"molecules": 8, "steps": 3}
+    task = MoleculeTask(Recipe.model_validate({"name": "tiny", "data": data, "backbone": backbone, "preview": preview}))
     shake(task.denoiser)
     return task
 

@@ -61,12 +61,12 @@ def test_it_learns(tmp_path: Path) -> None:
     """The averaged weights predict molecules that were never trained on much better than before."""
     task, log = tiny_task(), Log()
     before = task.validate(task.denoiser)
-    weights = fit(task, train_config(steps=50), tmp_path, log, device="cpu")
+    weights = fit(task, train_config(steps=40), tmp_path, log, device="cpu")
     loaded = MoleculeGenerator.load(weights)
     after = task.validate(loaded.denoiser)
-    for name in ("loss", "loss/positions", "loss/elements", "loss/bonds"):
-        assert after[name] < 0.9 * before[name]
-    losses = [log.metrics[step]["train/loss"] for step in range(1, 51)]
+    assert after["loss"] < 0.8 * before["loss"]
+    assert all(after[f"loss/{name}"] < before[f"loss/{name}"] for name in ("positions", "elements", "bonds"))
+    losses = [log.metrics[step]["train/loss"] for step in range(1, 41)]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 

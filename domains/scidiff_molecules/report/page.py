@@ -126,11 +126,16 @@ def _asset(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
+def _drawing(view: MoleculeView) -> Markup:
+    """Safe: shapes only, see :mod:`scidiff_molecules.report.depict`."""
+    return Markup(view.drawing)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["formula"] = formula_markup
-    environment.filters["drawing"] = lambda view: Markup(view.drawing)  # shapes only, see scidiff_molecules.report.depict
+    environment.filters["drawing"] = _drawing
     return environment
