@@ -91,7 +91,7 @@ class Gaussian:
         # The zero-mean subspace has one entry's worth of dimensions less; the log-volume scales accordingly.
         dof, full = layout.degrees_of_freedom(x_0.shape[-1]), layout.free.flatten(1).sum(1) * x_0.shape[-1]
         full = full // 2 if layout.pairs else full
-        return quadratic + log_volume * (dof / full.clamp(min=1))
+        return quadratic + log_volume * (dof.double() / full.clamp(min=1))
 
     def _fresh(self, s: Clock, t: Clock) -> Tensor:
         """1 - SNR_t / SNR_s: the share of x_t's noise variance that is newer than s. In [0, 1]."""

@@ -115,8 +115,8 @@ class _Steps:
 def law_by_steps(setting: Setting, grid: Float[Tensor, " points"], start: Moments) -> Moments:
     """The law at grid[-1] from ``start`` at grid[0]. For rules that remember at most the step before, and that take times through
     :meth:`Walk.times` and reckon with them by interpolation only, as all of :data:`scidiff.sampling.RULES` do (grid[-1] > 0)."""
-    first = _probe(setting, grid[:2], remembers=False)
-    later = _probe(setting, grid, remembers=True) if len(grid) > 2 else first
+    first = _probe(setting, grid[:2], after_another=False)
+    later = _probe(setting, grid, after_another=True) if len(grid) > 2 else first
     dim = setting.data.dim
     # Moments of the pair (x_before, x_now).
     mean = torch.cat((start.mean, start.mean), 1)
@@ -133,29 +133,31 @@ def law_by_steps(setting: Setting, grid: Float[Tensor, " points"], start: Moment
     return Moments(mean[:, dim:], spread[:, dim:, dim:])
 
 
-def _probe(setting: Setting, grid: Float[Tensor, " points"], *, remembers: bool) -> _Steps:
-    """The affine maps of all steps of the grid (from the second on, if they remember the one before)."""
+def _probe(setting: Setting, grid: Float[Tensor, " points"], *, after_another: bool) -> _Steps:
+    """The affine maps of all steps of the grid (with ``after_another``: of all but the first, each given the state before it)."""
     data, shape, dim = setting.data, tuple(setting.data.mean.shape[1:]), setting.data.dim
-    stops = places(grid, remembers=remembers)
-    steps, joint, asked = len(stops), Joint({FIELD: setting.process}), RecordingNoise()
+    stops, joint, asked = places(grid, after_another=after_another), Joint({FIELD: setting.process}), RecordingNoise()
 
-    def run(rows: int, x: Tensor, noise: GivenNoise | RecordingNoise) -> Tensor:
-        """x [2, law, step, row, *shape]: where the walk was before, and is now."""
-        count = data.laws * steps * rows
-        which = torch.arange(data.laws).repeat_interleave(steps * rows)
+    def run(rows: int, before: Tensor | None, now: Tensor, noise: GivenNoise | RecordingNoise) -> tuple[Tensor, bool]:
+        """States [law, step, row, *shape] -> (the next ones, flattened; whether the rule keeps anything for the step after)."""
+        count = data.laws * len(stops) * rows
+        which = torch.arange(data.laws).repeat_interleave(len(stops) * rows)
         oracle = GaussianOracle(setting.process, data, FIELD, which)
-        at = stops[None, :, None].expand(data.laws, steps, rows, 3).reshape(count, 3)
+        at = stops[None, :, None].expand(data.laws, len(stops), rows, 3).reshape(count, 3)
         walk = GridWalk(oracle, joint, {FIELD: tile_layout(setting.layout, count)}, GivenNoise(), {FIELD: setting.churn}, places=at)
-        if remembers:
-            setting.rule(walk, {FIELD: x[0].flatten(0, 2)}, 3.0, 2.0)
+        if before is not None:
+            setting.rule(walk, {FIELD: before.flatten(0, 2)}, 3.0, 2.0)
         walk.noise, walk.draws = noise, 0
-        return setting.rule(walk, {FIELD: x[1].flatten(0, 2)}, 2.0, 1.0)[FIELD].reshape(data.laws, steps, rows, dim)
+        end = setting.rule(walk, {FIELD: now.flatten(0, 2)}, 2.0, 1.0)[FIELD]
+        return end.reshape(data.laws, len(stops), rows, dim), walk.remembered is not None
 
-    run(1, torch.zeros(2, data.laws, steps, 1, *shape, dtype=torch.float64), asked)
-    drawn = dim * len(asked.steps)
-    x = torch.zeros(2, data.laws, steps, 1 + 2 * dim + drawn, *shape, dtype=torch.float64)
+    lone = torch.zeros(data.laws, len(stops), 1, *shape, dtype=torch.float64)
+    remembers = run(1, None, lone, asked)[1] and after_another
+    rows = 1 + 2 * dim + dim * len(asked.steps)
+    before, now = (torch.zeros(data.laws, len(stops), rows, *shape, dtype=torch.float64) for _ in range(2))
     unit = torch.eye(dim, dtype=torch.float64).reshape(dim, *shape)
-    x[0, :, :, 1 : 1 + dim], x[1, :, :, 1 + dim : 1 + 2 * dim] = unit, unit
-    end = run(1 + 2 * dim + drawn, x, _noise(asked.steps, 1 + 2 * dim + drawn, 1 + 2 * dim, data.laws * steps, shape))
+    before[:, :, 1 : 1 + dim], now[:, :, 1 + dim : 1 + 2 * dim] = unit, unit
+    noise = _noise(asked.steps, rows, 1 + 2 * dim, data.laws * len(stops), shape)
+    end, _ = run(rows, before if remembers else None, now, noise)
     columns = (end[:, :, 1:] - end[:, :, :1]).mT
     return _Steps(end[:, :, 0], columns[..., :dim], columns[..., dim : 2 * dim], columns[..., 2 * dim :])

@@ -63,6 +63,24 @@ class BranchingWalk(GridWalk):
         self.outcomes, self.uses, self.draws, self.middles = outcomes, 0, 0, {}
         self.weight = torch.ones(self.batch, dtype=torch.float64)
 
+    def ask(self, x: State, t: float) -> Posteriors:
+        """Rows in one state at one time get one answer: the denoiser is asked once for each state and step."""
+        self.calls += 1
+        process, time = self.process.fields[FIELD], self.times(t, x)
+        assert isinstance(process, Categorical), "chains are enumerated for Categorical processes"
+        digits = process.labels ** torch.arange(x[FIELD].shape[1])
+        _, key = torch.unique(time, return_inverse=True)
+        key = key * process.labels ** x[FIELD].shape[1] + (x[FIELD] * digits).sum(1)
+        row = torch.zeros(int(key.max()) + 1, dtype=torch.long)
+        row[key] = torch.arange(len(key))
+        asked = row.unique()
+        place = torch.zeros_like(key).scatter(0, asked, torch.arange(len(asked)))
+        layouts = {FIELD: Layout(torch.ones_like(x[FIELD][asked], dtype=torch.bool))}
+        answer = self.denoiser({FIELD: x[FIELD][asked]}, time[asked], layouts, self.condition)[FIELD]
+        assert isinstance(answer, CategoricalPosterior), "labels need a Categorical posterior"
+        self.latest = {FIELD: CategoricalPosterior(answer.logits[place[row[key]]])}
+        return self.latest
+
     def bridge(self, x: State, posteriors: Posteriors, t: float, s: float, *, again: bool = False) -> State:
         process, posterior = self.process.fields[FIELD], posteriors[FIELD]
         assert isinstance(process, Categorical), "chains are enumerated for Categorical processes"
@@ -109,7 +127,7 @@ class Chain:
 
     def transitions(self, grid: Float[Tensor, " points"], *, remembers: bool) -> Float[Tensor, "step before now next"]:
         """P(next | now, before) of all steps; of all but the first where there are several. ``before`` is 1 if nothing is kept."""
-        stops = places(grid, remembers=len(grid) > 2)
+        stops = places(grid, after_another=len(grid) > 2)
         count = len(states(self.oracle.process.labels, self.oracle.length))
         rows = count ** (1 + remembers + self._uses(stops, remembers=remembers))
         chunk = max(1, _MAX_ROWS // rows)
@@ -145,7 +163,7 @@ class Chain:
         return self._trial(stops, remembers=remembers).uses
 
     def remembers(self, grid: Float[Tensor, " points"]) -> bool:
-        return self._trial(places(grid, remembers=True), remembers=False).remembered is not None
+        return self._trial(places(grid, after_another=True), remembers=False).remembered is not None
 
     def _trial(self, stops: Float[Tensor, "step 3"], *, remembers: bool) -> BranchingWalk:
         walk = self._walk(stops[:1], 1)
@@ -165,7 +183,7 @@ def check_branches(chain: Chain, grid: Float[Tensor, " points"]) -> None:
     """Feed every branch's uniforms to the real walk: the process must draw what the branch foretold. So the enumerated law is the
     law of what is drawn, not of a formula beside it. Raises AssertionError naming the first branch that came out otherwise."""
     remembers = chain.remembers(grid) and len(grid) > 2
-    stops = places(grid, remembers=len(grid) > 2)
+    stops = places(grid, after_another=len(grid) > 2)
     x = states(chain.oracle.process.labels, chain.oracle.length)
     for part in stops.split(1):
         foretold, digits = chain.branches(part, remembers=remembers)

@@ -21,7 +21,7 @@ from scidiff.testing.chains import Chain, exact_law, total_variation
 from scidiff.testing.oracles import CategoricalOracle, GaussianData, projection_matrix
 
 INTERVAL = (0.9, 0.2)
-GAUSSIAN_STEPS = (128, 192)
+GAUSSIAN_STEPS = (128, 160)
 LABEL_STEPS = (32, 64)
 FIRST_ORDER = (1.0, 0.2)
 """(order, tolerance) of law 1 for first-order rules."""

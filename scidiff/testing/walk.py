@@ -24,8 +24,8 @@ class GridWalk(Walk):
         return now + (t - 2) * (before - now) if t >= 2 else after + (t - 1) * (now - after)
 
 
-def places(grid: Float[Tensor, " points"], *, remembers: bool) -> Float[Tensor, "step 3"]:
-    """(before, t, s) of every step of a grid; of all but the first if they remember the step before."""
-    if remembers:
+def places(grid: Float[Tensor, " points"], *, after_another: bool) -> Float[Tensor, "step 3"]:
+    """(before, t, s) of every step of a grid; with ``after_another`` of all but the first, which has none before it."""
+    if after_another:
         return torch.stack((grid[:-2], grid[1:-1], grid[2:]), 1)
     return torch.stack((grid[:-1], grid[:-1], grid[1:]), 1)

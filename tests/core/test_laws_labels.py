@@ -40,10 +40,10 @@ RULES: list[tuple[Rule, tuple[int, int]]] = [
     (FirstOrder(), (32, 64)),
     (Multistep(), (32, 64)),
     # Extrapolated posteriors take longer to show the order that they have in the end.
-    (Multistep(labels=True), (64, 128)),
-    (Heun(), (32, 64)),
+    (Multistep(labels=True), (48, 96)),
+    (Heun(), (16, 32)),
     # Three draws a step make K^8 branches.
-    (PredictorCorrector(), (8, 16)),
+    (PredictorCorrector(), (6, 12)),
 ]
 
 
@@ -79,7 +79,7 @@ def test_at_one_position_a_sampler_is_exact_in_any_number_of_steps(rule: Rule, c
     law = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     for process in (Categorical.absorbing(3, Cosine()), Categorical.uniform(3, Cosine()), Categorical((0.7, 0.3, 0.0), Cosine())):
         oracle = CategoricalOracle(process, law)
-        for steps in (1, 2, 5):
+        for steps in (1, 3):
             assert total_variation(Chain(rule, oracle, churn).law(even_grid(steps)), exact_law(oracle, 0.2)) < 1e-14
 
 

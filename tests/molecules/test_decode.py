@@ -141,3 +141,29 @@ def test_build_states_what_the_model_stated_and_nothing_else() -> None:
     ]
     assert all(atom.GetNoImplicit() for atom in mol.GetAtoms())
     assert [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()] == [(0, 1), (1, 2)]
+
+
+def test_hydrogens_of_an_unsanitised_molecule_get_their_lengths() -> None:
+    """Decoded molecules come to add_hydrogens unsanitised; without hybridisation the minimiser's half-way lengths once stayed."""
+    from rdkit import Chem
+
+    from scidiff_molecules.data.hydrogens import XH_LENGTH, add_hydrogens
+
+    raw = Chem.MolFromMolBlock(Chem.MolToMolBlock(_embedded("CC(=O)NCC#C")), sanitize=False, removeHs=True)
+    full = add_hydrogens(raw)
+    positions = full.GetConformer().GetPositions()
+    hydrogens = [atom for atom in full.GetAtoms() if atom.GetAtomicNum() == 1]
+    assert len(hydrogens) == 7
+    for atom in hydrogens:
+        parent = atom.GetNeighbors()[0]
+        length = float(((positions[atom.GetIdx()] - positions[parent.GetIdx()]) ** 2).sum() ** 0.5)
+        assert abs(length - XH_LENGTH[parent.GetAtomicNum(), 0, parent.GetHybridization()]) < 1e-6
+
+
+def _embedded(smiles: str):  # type: ignore[no-untyped-def]
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    return Chem.RemoveHs(mol)

@@ -98,6 +98,10 @@ def add_hydrogens(mol: Chem.Mol, *, iterations: int = ITERATIONS) -> Chem.Mol:
     if mol.NeedsUpdatePropertyCache():
         mol = Chem.Mol(mol)
         mol.UpdatePropertyCache(strict=False)
+    if any(atom.GetHybridization() == Chem.HybridizationType.UNSPECIFIED for atom in mol.GetAtoms()):
+        mol = Chem.Mol(mol)  # not sanitised: without hybridisation no bond would get its length
+        rdmolops.SetConjugation(mol)
+        rdmolops.SetHybridization(mol)
     with rdBase.BlockLogs():
         full = Chem.AddHs(mol, addCoords=True)
         if full.GetNumAtoms() > heavy:
