@@ -92,7 +92,7 @@ def test_steps_composed_are_the_sampler_as_it_runs(rule: Rule) -> None:
 
 @pytest.mark.parametrize("schedule", [VPLinear(), EDM()], ids=str)
 def test_the_whole_way_from_the_prior_to_the_data(schedule: Schedule) -> None:
-    """From the process's own prior to t = 0, even in log-SNR, ancestral: within three per cent of the data's law in 2-Wasserstein distance."""
+    """From the process's own prior to t = 0, even in log-SNR, ancestral: within 3 per cent of the data in 2-Wasserstein distance."""
     data, layout = plain_gaussians()
     setting = Setting(Multistep(), Gaussian(schedule), data, layout, 1.0)
     found = law_of_sampler(setting, time_grid(schedule, 40, "log_snr"))
