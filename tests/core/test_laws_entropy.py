@@ -52,7 +52,7 @@ PIS = {
 @pytest.mark.parametrize("name", PIS)
 def test_elbo_of_labels_is_their_entropy(name: str, schedule: Schedule) -> None:
     joint = plain_labels(3)
-    found = label_elbo(PIS[name](schedule), joint, nodes=32, t_min=1e-5)
+    found = label_elbo(PIS[name](schedule), joint, nodes=48, t_min=1e-5)
     assert found.total == pytest.approx(entropy(joint), abs=ENTROPY_TOLERANCE)
 
 
