@@ -57,7 +57,7 @@ def test_elbo_of_labels_is_their_entropy(name: str, schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize("schedule", [VPLinear(), Polynomial(), SubVP(), Warp(Cosine(), 0.5)], ids=str)
-@pytest.mark.parametrize("name", ["absorbing", "arbitrary", "a zero in pi"])
+@pytest.mark.parametrize("name", PIS)
 def test_each_part_of_the_elbo_of_labels(name: str, schedule: Schedule) -> None:
     """At a t_min where the reconstruction's own loss is not negligible, with priors that have a gap (infinite where pi has zeros)."""
     check_label_identity(PIS[name](schedule), plain_labels(3), nodes=32, t_min=1e-2)

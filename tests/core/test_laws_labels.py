@@ -40,7 +40,7 @@ RULES: list[tuple[Rule, tuple[int, int]]] = [
     (FirstOrder(), (32, 64)),
     (Multistep(), (32, 64)),
     # Extrapolated posteriors take longer to show the order that they have in the end.
-    (Multistep(labels=True), (48, 96)),
+    (Multistep(labels=True), (96, 192)),
     (Heun(), (16, 32)),
     # Three draws a step make K^8 branches.
     (PredictorCorrector(), (6, 12)),
@@ -56,9 +56,10 @@ def test_order(rule: Rule, steps: tuple[int, int], name: str, churn: float) -> N
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), VPLinear(), Polynomial(), SubVP(), Warp(Straight(), 2.0)], ids=str)
-def test_order_on_other_schedules(schedule: Schedule) -> None:
+@pytest.mark.parametrize(("rule", "steps"), RULES, ids=str)
+def test_order_on_other_schedules(rule: Rule, steps: tuple[int, int], schedule: Schedule) -> None:
     for process in processes(schedule).values():
-        check_label_order(FirstOrder(), process, plain_labels(process.data_labels), 0.5)
+        check_label_order(rule, process, plain_labels(process.data_labels), 0.5, steps=steps)
 
 
 def test_order_with_four_labels() -> None:

@@ -12,31 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from scidiff import likelihood
-from scidiff import posterior as post
 from scidiff.layout import Layout
-from scidiff.process import Categorical, Gaussian, Joint, State
-from scidiff.process import categorical as categorical_module
-from scidiff.random import Noise, StreamNoise, draw_categorical, stream_key
-from scidiff.sampling import FirstOrder, Heun, Multistep, Walk, time_grid
-from scidiff.schedule import Cosine, Schedule, Straight, VPLinear
+from scidiff.process import Gaussian, Joint
+from scidiff.random import Noise, StreamNoise, stream_key
+from scidiff.sampling import FirstOrder, time_grid
+from scidiff.schedule import Straight, VPLinear
 from scidiff.testing import (
-    FIRST_ORDER,
-    SECOND_ORDER,
-    CategoricalOracle,
-    Chain,
-    check_branches,
-    check_gaussian_identity,
-    check_gaussian_order,
-    check_label_identity,
-    check_label_order,
-    check_process,
     check_sampler_locality,
-    check_schedule,
     check_streams,
-    even_grid,
-    plain_gaussians,
-    plain_labels,
 )
 
 VP = VPLinear()
