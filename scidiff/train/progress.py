@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SMOOTHING = 0.98
@@ -22,6 +23,7 @@ class TrainProgress:
             TextColumn("{task.fields[losses]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
+            console=Console(stderr=True),
         )
         self._batch_size = batch_size
         self._task = self._progress.add_task("train", total=steps, completed=start, rate="", losses="")

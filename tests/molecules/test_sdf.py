@@ -184,6 +184,20 @@ def test_an_object_that_did_not_fail_is_written_as_ok(tmp_path: Path) -> None:
     assert [type(item) for _, item in read_sdf(tmp_path / "m.sdf")] == [Chem.Mol, ReadFailure]
 
 
+@pytest.mark.parametrize(("number", "charge"), [(1, 2), (1, 3), (0, 1), (2, 3)])
+def test_charges_beyond_the_atomic_number_are_written(tmp_path: Path, number: int, charge: int) -> None:
+    mol = Chem.RWMol()
+    atom = Chem.Atom(number)
+    atom.SetFormalCharge(charge)
+    atom.SetNoImplicit(True)
+    mol.AddAtom(atom)
+    with SdfWriter(tmp_path / "a.sdf") as file:
+        file.write(mol)
+    (_, found), = read_sdf(tmp_path / "a.sdf", sanitize=False)
+    atom = (found.mol if isinstance(found, ReadFailure) else found).GetAtomWithIdx(0)
+    assert (atom.GetAtomicNum(), atom.GetFormalCharge()) == (number, charge)
+
+
 def test_unsanitised_reading_gives_the_molecule_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "m.sdf").write_text(Chem.MolToMolBlock(pentavalent(), kekulize=False) + "$$$$\n")
     ((_, raw),) = read_sdf(tmp_path / "m.sdf", sanitize=False)

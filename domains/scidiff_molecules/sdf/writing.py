@@ -128,6 +128,10 @@ def _mol_block(mol: Chem.Mol | None, reason: str | None) -> tuple[str, str | Non
         fault = coordinate_fault(mol.GetConformer().GetPositions())
     plain = Chem.Mol(mol)
     plain.UpdatePropertyCache(strict=False)
+    for atom in plain.GetAtoms():
+        # The valence field that RDKit writes for explicit atoms is undefined for a charge larger than the atomic number: it raises.
+        if atom.GetFormalCharge() > atom.GetAtomicNum():
+            atom.SetNoImplicit(False)
     with rdBase.BlockLogs(), suppress(ValueError):
         Chem.Kekulize(plain, clearAromaticFlags=True)
     return Chem.MolToMolBlock(plain, kekulize=False, includeStereo=False), fault
