@@ -12,6 +12,7 @@ from pathlib import Path
 import rdkit
 import torch
 from rich.console import Console
+from rich.progress import track
 
 from scidiff import __version__
 from scidiff.config import flatten
@@ -91,8 +92,9 @@ def _generate(folder: Path, console: Console) -> tuple[list[MoleculeView], Evalu
     generator = MoleculeGenerator.load("qm9")
     console.rule(f"generating {MOLECULES} molecules with the model qm9")
     started = time.perf_counter()
-    with writer(folder / "molecules.sdf") as file, console.status("generating"):
-        molecules = list(generator.stream(MOLECULES, seed=SEED))
+    with writer(folder / "molecules.sdf") as file:
+        stream = generator.stream(MOLECULES, seed=SEED)
+        molecules = list(track(stream, "generating", total=MOLECULES, console=console, transient=True))
         for molecule in molecules:
             file.write(molecule, {"seed": SEED, "model": "qm9", "calls": generator.calls()})
     seconds = time.perf_counter() - started
