@@ -114,7 +114,7 @@ def fit(task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: s
     started, before = time.monotonic(), run.elapsed
     limit = math.inf if config.max_seconds is None else config.max_seconds
     try:
-        with TrainProgress(config.steps, config.batch_size, run.step) as progress:
+        with TrainProgress(config.steps, config.batch_size, run.step, limit) as progress:
             while run.step < config.steps and run.elapsed - before < limit and not run.stop:
                 loss = _step(run)
                 run.elapsed = before + time.monotonic() - started

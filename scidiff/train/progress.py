@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 _SMOOTHING = 0.98
 """Weight of the past in the shown losses: a single batch's ELBO estimate jumps with the times drawn."""
 
 
 class TrainProgress:
-    """A context manager around the loop; :meth:`update` after every step."""
+    """A context manager around the loop; :meth:`update` after every step. ``limit``: seconds after which it stops at any step."""
 
-    def __init__(self, steps: int, batch_size: int, start: int) -> None:
+    def __init__(self, steps: int, batch_size: int, start: int, limit: float = math.inf) -> None:
         self._progress = Progress(
             BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[losses]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
         )
         self._batch_size = batch_size
-        self._task = self._progress.add_task("train", total=steps, completed=start, rate="", losses="")
+        self._task = self._progress.add_task("train", total=steps, completed=start, rate="", losses="", left="")
+        self._steps = steps
+        self._limit = limit
         self._start = start
         self._smooth: dict[str, float] = {}
 
@@ -44,4 +47,6 @@ class TrainProgress:
         elapsed = self._progress.tasks[0].elapsed or 0.0
         rate = (step - self._start) * self._batch_size / elapsed if elapsed > 0 else 0.0
         losses = " ".join(f"{name[:4]} {value:.1f}" for name, value in self._smooth.items()) + " nats"
-        self._progress.update(self._task, completed=step, rate=f"{rate:,.0f}/s", losses=losses)
+        left = min((self._steps - step) * elapsed / max(step - self._start, 1), max(self._limit - elapsed, 0))
+        shown = f"{timedelta(seconds=round(left))} left"
+        self._progress.update(self._task, completed=step, rate=f"{rate:,.0f}/s", losses=losses, left=shown)
