@@ -114,11 +114,12 @@ class TimeLaw:
 
 @dataclass(frozen=True)
 class Term:
-    """One field's loss. ``score`` elbo: weight x kl_rate / p(t). cross_entropy (labels): E over the time law of -log p(x_0 | x_t).
+    """One field's loss. ``score`` elbo: weight x kl_rate / p(t). cross_entropy (labels) and log_score (reals whose posterior states a root
+    of its covariance): E over the time law of -log p(x_0 | x_t).
     ``scale`` multiplies the field's loss relative to the others."""
 
     weight: Weight = field(default_factory=Weight)
-    score: Literal["elbo", "cross_entropy"] = "elbo"
+    score: Literal["elbo", "cross_entropy", "log_score"] = "elbo"
     scale: float = 1.0
 
 
@@ -188,4 +189,8 @@ class Objective:
             if not isinstance(process, Categorical) or not isinstance(posterior, post.Categorical):
                 raise ValueError(f"field {name!r}: cross_entropy scores labels; use score='elbo' for reals")
             return term.scale * process.cross_entropy(x_0[name], posterior, layouts[name])
+        if term.score == "log_score":
+            if not isinstance(posterior, post.Gaussian):
+                raise ValueError(f"field {name!r}: log_score is for reals; use score='cross_entropy' for labels")
+            return term.scale * posterior.log_score(x_0[name], layouts[name])
         return term.scale * term.weight(process.schedule, t, density) * rate / density

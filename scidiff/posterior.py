@@ -6,31 +6,68 @@ second-order solvers and guidance are made of, so these are written once, for re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scidiff.layout import Layout
+
 Weight = float | Float[Tensor, "batch *entries"]
+Real = Float[Tensor, "batch *entries channel"]
+
+
+@runtime_checkable
+class Root(Protocol):
+    """A root L of a covariance L L^T over all of a sample's free entries at once; 0 at the others."""
+
+    def spread(self, z: Real) -> Real:
+        """L z: with standard normals z, a deviation from the mean."""
+        ...
+
+    def whiten(self, deviation: Real) -> tuple[Real, Float[Tensor, " batch"]]:
+        """(L^-1 deviation, log det L over the free entries)."""
+        ...
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default).
-    Of a field in the zero-mean subspace it is the variance of the normal whose projection the posterior is."""
+    r"""N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default).
+    Of a field in the zero-mean subspace it is the variance of the normal whose projection the posterior is.
 
-    mean: Float[Tensor, "batch *entries channel"]
-    variance: Float[Tensor, "batch *entries channel"] | None = None
+    ``root``: the entries are correlated, x_0 ~ N(mean, L L^T). A process then bridges from a *draw* of x_0 instead of from the mean; for any
+    churn :math:`\int q(x_s|x_t,x_0)\,p(x_0|x_t)\,dx_0` keeps the marginals, so Gaussian data are sampled exactly in any number of steps,
+    one included.
+    """
 
-    def point(self) -> Float[Tensor, "batch *entries channel"]:
+    mean: Real
+    variance: Real | None = None
+    root: Root | None = None
+
+    def point(self) -> Real:
         """The mean: what a sampler's last step returns."""
         return self.mean
 
-    def replace(self, known: Bool[Tensor, "batch *entries"], value: Float[Tensor, "batch *entries channel"]) -> Gaussian:
+    def draw(self, z: Real) -> Real:
+        """x_0 from standard normals; the mean if no root is stated."""
+        return self.mean if self.root is None else self.mean + self.root.spread(z)
+
+    def log_score(self, x_0: Real, layout: Layout) -> Float[Tensor, " batch"]:
+        """-log p(x_0 | x_t) in nats over the free entries, which is a proper score. Raises ValueError if no root is stated."""
+        if self.root is None:
+            raise ValueError("a log score needs a posterior that states its covariance's root")
+        white, log_det = self.root.whiten(x_0 - self.mean)
+        free = layout.free[..., None].expand(white.shape)
+        terms = torch.where(free, 0.5 * white.double().square() + 0.5 * math.log(2 * math.pi), 0.0)
+        return terms.flatten(1).sum(1) + log_det
+
+    def replace(self, known: Bool[Tensor, "batch *entries"], value: Real) -> Gaussian:
         """The posterior that is certain of the given values where ``known``."""
-        return Gaussian(torch.where(known[..., None], value, self.mean), self.variance)
+        return Gaussian(torch.where(known[..., None], value, self.mean), self.variance, self.root)
 
 
 @dataclass(frozen=True)
@@ -64,7 +101,7 @@ Posteriors = dict[str, Posterior]
 def combine(posteriors: Sequence[Posterior], weights: Sequence[Weight]) -> Posterior:
     r"""Sum of w_i p_i, with weights (numbers, or one per entry) that sum to one.
 
-    Gaussian: the means are combined (no variance is stated). Categorical: probabilities are averaged where all weights are non-negative
+    Gaussian: the means are combined (no variance and no root is stated). Categorical: probabilities are averaged where all weights are non-negative
     (a mixture), else log-probabilities are combined and renormalised, which stays a law whatever the sign.
     Raises ValueError for mixed kinds, or numbers of posteriors and weights that differ.
     """

@@ -35,7 +35,7 @@ class Process(Protocol):
 
     def bridge(self, x_t: Tensor, posterior: Any, t: Clock, s: Clock, layout: Layout, noise: FieldNoise, churn: float = 1.0) -> Tensor:
         """x_s ~ q(x_s | x_t, x_0), s <= t, with x_0 from the posterior. churn 1 is ancestral, churn 0 moves no more than it must;
-        s = 0 returns the posterior's mean or mode."""
+        s = 0 returns the posterior's mean or mode (a draw, if it states a root of its covariance)."""
         ...
 
     def kl_rate(self, x_0: Tensor, x_t: Tensor, posterior: Any, t: Clock, layout: Layout) -> Float[Tensor, " batch"]:

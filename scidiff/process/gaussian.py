@@ -60,15 +60,25 @@ class Gaussian:
         self, x_t: Real, posterior: post.Gaussian, t: Clock, s: Clock, layout: Layout, noise: FieldNoise, churn: float = 1.0
     ) -> Real:
         t, s = layout.clock(t), layout.clock(s)
-        x_0 = layout.project(posterior.mean)
+        x_0, fresh = self._draws(posterior, layout, noise, x_t, churn)
         sigma_t, sigma_s = self.schedule.sigma(t), self.schedule.sigma(s)
         kept = sigma_s * torch.sqrt(1 - churn**2 * self._fresh(s, t)) / torch.where(sigma_t > 0, sigma_t, 1.0)
         eps = x_t - per_channel(self.schedule.alpha(t), x_t) * x_0
         x_s = per_channel(self.schedule.alpha(s), x_t) * x_0 + per_channel(kept, x_t) * eps
-        if churn > 0:
-            z = layout.project(noise.normal(layout, x_t.shape[-1]).to(x_t))
-            x_s = x_s + per_channel(churn * sigma_s * torch.sqrt(self._fresh(s, t)), x_t) * z
+        if fresh is not None:
+            x_s = x_s + per_channel(churn * sigma_s * torch.sqrt(self._fresh(s, t)), x_t) * fresh
         return torch.where(_moves(s, t)[..., None], x_s, x_t)
+
+    @staticmethod
+    def _draws(posterior: post.Gaussian, layout: Layout, noise: FieldNoise, like: Real, churn: float) -> tuple[Real, Real | None]:
+        """(x_0, the bridge's own noise if it takes any): independent, from one stream."""
+        own = like.shape[-1] if churn > 0 else 0
+        drawn = 0 if posterior.root is None else like.shape[-1]
+        if own + drawn == 0:
+            return layout.project(posterior.mean), None
+        z = noise.normal(layout, own + drawn).to(like)
+        x_0 = posterior.draw(z[..., own:]) if drawn else posterior.mean
+        return layout.project(x_0), layout.project(z[..., :own]) if own else None
 
     def kl_rate(self, x_0: Real, x_t: Real, posterior: post.Gaussian, t: Clock, layout: Layout) -> Float[Tensor, " batch"]:
         error = (x_0 - layout.project(posterior.mean)).double().square().sum(-1)

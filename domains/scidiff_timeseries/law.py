@@ -1,0 +1,197 @@
+r"""Base laws: what a strong simple forecaster believes of a whole window, as one Gaussian law.
+
+A window of T times is a sum of independent parts with unit-scale covariances, :math:`K = \sum_k w_k K_k`:
+
+===========  =============================================  =============================================
+part         law                                            covariance of times i, j (steps from the first)
+===========  =============================================  =============================================
+level        random walk from a start of variance v         v + min(i, j)
+season(m)    seasonal random walk: one walk for each phase  [i = j mod m] (v + min(floor(i/m), floor(j/m)))
+wander(r)    AR(1) in its stationary law, variance 1        r^|i-j|
+noise        independent                                    [i = j]
+===========  =============================================  =============================================
+
+Known entries condition the rest exactly: with blocks of K over free (f) and known (k) entries,
+:math:`m = K_{fk}K_{kk}^{-1}x_k`, :math:`S = K_{ff} - K_{fk}K_{kk}^{-1}K_{kf}`. The scale is a volatility: the standardised innovations
+:math:`L_{kk}^{-1}x_k` of the known entries, squared and averaged with weights that decay with distance from the first entry
+asked for (EWMA), so a random walk gets RiskMetrics' volatility and a gap gets that of its neighbourhood.
+
+Several channels with correlation R of their innovations: with :math:`K_c = A_c A_c^T`,
+:math:`\mathrm{Cov}(x_{tc}, x_{t'c'}) = R_{cc'} (A_c A_{c'}^T)_{tt'}`, which is the Kronecker product where channels share their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from scidiff.config import Config
+
+_JITTER = 1e-10
+"""Relative to the diagonal: a sum of noiseless parts may leave a direction without variance."""
+_DIFFUSE = 0.5
+"""An innovation whose variance is mostly that of a walk's start says nothing about volatility."""
+
+
+class Part(Config):
+    """One summand of a base law: its kind, its share of the innovations' variance, its period (season) or memory (wander)."""
+
+    kind: Literal["level", "season", "wander", "noise"]
+    weight: float = Field(gt=0)
+    period: int = Field(default=1, ge=1)
+    memory: float = Field(default=0.0, ge=0, lt=1)
+
+
+class BaseLaw(Config):
+    """A named sum of parts. ``start``: the variance of walks' first values, in units of the innovations' variance. ``decay``: of the
+    volatility's weights, a step. ``prior``: how many innovations the long-run volatility is worth."""
+
+    name: str
+    parts: tuple[Part, ...]
+    start: float = Field(default=1e4, gt=0)
+    decay: float = Field(default=0.95, gt=0, le=1)
+    prior: float = Field(default=0.5, ge=0)
+
+    def root(self, length: int) -> Float[Tensor, "time time"]:
+        """A lower triangular A with A A^T = K over ``length`` times, float64."""
+        return _root(cast("Hashable", self), length)
+
+    def covariance(self, length: int) -> Float[Tensor, "time time"]:
+        """K over ``length`` times at scale 1, float64."""
+        return sum((part.weight * _part(part, self.start, length) for part in self.parts), torch.zeros(length, length).double())
+
+
+def _part(part: Part, start: float, length: int) -> Float[Tensor, "time time"]:
+    t = torch.arange(length, dtype=torch.float64)
+    if part.kind == "level":
+        return start + torch.minimum(t[:, None], t)
+    if part.kind == "season":
+        cycle, phase = t.div(part.period, rounding_mode="floor"), t % part.period
+        return (phase[:, None] == phase) * (start + torch.minimum(cycle[:, None], cycle))
+    if part.kind == "wander":
+        return part.memory ** (t[:, None] - t).abs()
+    return torch.eye(length, dtype=torch.float64)
+
+
+@lru_cache(maxsize=64)
+def _root(law: Hashable, length: int) -> Tensor:
+    assert isinstance(law, BaseLaw)
+    return _cholesky(law.covariance(length))
+
+
+def _cholesky(k: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    diagonal = k.diagonal(dim1=-2, dim2=-1)
+    return torch.linalg.cholesky(k + torch.diag_embed(_JITTER * diagonal.clamp(min=1e-300)))
+
+
+@dataclass(frozen=True)
+class SystemLaw:
+    """One law a channel, and the correlation of the channels' innovations."""
+
+    laws: tuple[BaseLaw, ...]
+    correlation: tuple[tuple[float, ...], ...]
+
+    def covariance(self, length: int) -> Float[Tensor, "entry entry"]:
+        """Over the entries (time, channel), time-major, every channel at scale 1, float64."""
+        roots = torch.stack([law.root(length) for law in self.laws])
+        r = torch.tensor(self.correlation, dtype=torch.float64)
+        full = torch.einsum("ctk,dsk,cd->tcsd", roots, roots, r)
+        return full.reshape(length * len(self.laws), -1)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What conditioning needs that does not depend on values: of one system, window length and pattern of known and free entries.
+
+    ``gain`` [free, known] and ``spread`` [free, free]: mean and covariance of the free entries given the known ones, at scale 1.
+    ``whiten``: for each channel (places in time of its known entries, the matrix that turns them into innovations, which of these are not
+    diffuse).
+    """
+
+    free: Int[Tensor, " free"]
+    known: Int[Tensor, " known"]
+    gain: Float[Tensor, "free known"]
+    spread: Float[Tensor, "free free"]
+    whiten: tuple[tuple[Tensor, Tensor, Tensor], ...]
+
+
+def gain(system: SystemLaw, length: int, known: NDArray[np.bool_], free: NDArray[np.bool_]) -> Gain:
+    """Of windows of ``length`` times with these entries [time, channel] known and free; kept for the next that ask for the same."""
+    return _gain(system, length, known.shape[1], known.tobytes(), free.tobytes())
+
+
+@lru_cache(maxsize=2048)
+def _gain(system: SystemLaw, length: int, channels: int, known_bits: bytes, free_bits: bytes) -> Gain:
+    known, free = (torch.frombuffer(bytearray(bits), dtype=torch.bool).nonzero()[:, 0] for bits in (known_bits, free_bits))
+    k = system.covariance(length)
+    across = k[free][:, known]
+    if len(known):
+        root = _cholesky(k[known][:, known])
+        gain = torch.cholesky_solve(across.T, root).T
+        half = torch.linalg.solve_triangular(root, across.T, upper=False)
+        spread = k[free][:, free] - half.T @ half
+    else:
+        gain, spread = across, k[free][:, free]
+    whiten: list[tuple[Tensor, Tensor, Tensor]] = []
+    for channel, law in enumerate(system.laws):
+        places = known[known % channels == channel] // channels
+        own = _cholesky(law.covariance(length)[places][:, places]) if len(places) else torch.zeros(0, 0).double()
+        inverse = torch.linalg.solve_triangular(own, torch.eye(len(places)).double(), upper=False) if len(places) else own
+        whiten.append((places, inverse, own.diagonal() ** 2 < _DIFFUSE * law.start))
+    return Gain(free, known, gain, 0.5 * (spread + spread.T), tuple(whiten))
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A base law given the known entries of a window: free entries ~ N(mean, covariance), in the unit of the values.
+
+    ``free`` [free]: their places in the flattened (time, channel) window. ``scale`` [channel]: the innovations' volatility. ``innovations``
+    [time, channel]: standardised innovations of the known entries (0 where there are none).
+    """
+
+    free: Int[Tensor, " free"]
+    mean: Float[Tensor, " free"]
+    covariance: Float[Tensor, "free free"]
+    scale: Float[Tensor, " channel"]
+    innovations: Float[Tensor, "time channel"]
+
+
+def condition(
+    system: SystemLaw,
+    values: Float[Tensor, "time channel"],
+    known: Bool[Tensor, "time channel"],
+    free: Bool[Tensor, "time channel"],
+    centre: Float[Tensor, " channel"],
+    volatility: Float[Tensor, " channel"],
+) -> Conditioned:
+    """The law of the free entries given the known ones; entries that are neither are left out.
+
+    ``centre`` and ``volatility`` are the series' long-run level and innovation scale: the law's mean, and what the EWMA starts from.
+    """
+    length, channels = values.shape
+    one = gain(system, length, known.numpy(), free.numpy())
+    anchor = int((one.free // channels).min()) if len(one.free) else length
+    surprise = torch.where(known, values.double() - centre, 0.0)
+    innovations, scale = torch.zeros(length, channels, dtype=torch.float64), volatility.double().clone()
+    for channel, (places, inverse, usable) in enumerate(one.whiten):
+        z = inverse @ surprise[places, channel] * usable
+        law = system.laws[channel]
+        weight = law.decay ** (places - anchor).abs().double() * usable
+        total = weight.sum() + law.prior
+        if float(total) > 0:
+            scale[channel] = ((weight @ z.square() + law.prior * volatility[channel] ** 2) / total).sqrt()
+        scale[channel] = scale[channel].clamp(min=1e-3 * float(volatility[channel]))
+        innovations[places, channel] = z / scale[channel]
+    unit = scale.repeat(length)
+    mean = centre.double().repeat(length)[one.free] + unit[one.free] * (one.gain @ (surprise / scale).flatten()[one.known])
+    covariance = one.spread * unit[one.free][:, None] * unit[one.free]
+    return Conditioned(one.free, mean, covariance, scale, innovations)

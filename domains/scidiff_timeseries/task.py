@@ -1,0 +1,154 @@
+"""The time-series domain's training task: questions about windows of a panel, scored in nats against the base law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scidiff.denoiser import Denoiser
+from scidiff.objective import Objective, Term, TimeLaw
+from scidiff.random import Noise
+from scidiff.train.task import Batch, Preview
+from scidiff_timeseries.backbone import BackboneConfig, ConvNet
+from scidiff_timeseries.features import calendar_width
+from scidiff_timeseries.model import VALUES, TimeSeriesDenoiser
+from scidiff_timeseries.panel import Panel
+from scidiff_timeseries.prepare import PanelFit
+from scidiff_timeseries.questions import pattern, uniforms
+from scidiff_timeseries.recipe import Recipe
+from scidiff_timeseries.windows import Prepared, Question, ask, feature_width
+
+EXAMPLES = 2**16
+"""Examples are questions drawn by number; so many make an epoch."""
+_T_MIN = 1e-3
+_VALIDATION_BATCH = 64
+
+
+def build_denoiser(config: BackboneConfig, features: int, channels: int) -> TimeSeriesDenoiser:
+    return TimeSeriesDenoiser(ConvNet(config, features, channels))
+
+
+def width_of(panel: Panel) -> int:
+    """How many features a window of such a panel has."""
+    series = panel.series[0]
+    extra = calendar_width(panel.frequency) + 2 * series.future.shape[1]
+    return feature_width(extra, 2 * series.past.shape[1], 2 * len(series.static), panel.frequency.seasons)
+
+
+class TimeSeriesTask:
+    """Implements :class:`scidiff.train.task.Task` for series [all of them] of which the last ``windows.rolls`` horizons validate."""
+
+    def __init__(self, recipe: Recipe, panel: Panel, fit: PanelFit) -> None:
+        self.recipe, self.panel, self.fit = recipe, panel, fit
+        self.seasons = panel.frequency.seasons
+        self.context, self.view = recipe.windows.lengths(self.seasons)
+        self.prepared = fit.prepared(panel, fit.series)
+        self.sizes = torch.ones(EXAMPLES, dtype=torch.int64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
+            self.denoiser: Denoiser = build_denoiser(recipe.backbone, width_of(panel), len(panel.channels))
+        self.objective = Objective(self.denoiser.process, {VALUES: Term(score="log_score")}, TimeLaw(t_min=_T_MIN))
+        self._ends = [len(one.values) - recipe.windows.rolls * recipe.windows.horizon for one in self.prepared]
+        able = [max(end - recipe.windows.horizon, 0) for end in self._ends]
+        self._cumulative = np.cumsum([min(n, 50 * recipe.windows.horizon) for n in able])
+
+    @property
+    def trainable(self) -> bool:
+        """Is there any window before the validation windows?"""
+        return bool(self._cumulative[-1] > 0)
+
+    def batch(self, examples: Tensor) -> Batch:
+        u = uniforms(self.recipe.train.seed, examples, 6)
+        questions = [self._question(int(example), row) for example, row in zip(examples.tolist(), u, strict=True)]
+        return ask(questions, self.seasons, drop=self.context - self.view).batch
+
+    def _question(self, example: int, u: np.ndarray) -> Question:
+        horizon = self.recipe.windows.horizon
+        chosen = int(np.searchsorted(self._cumulative, u[4] * self._cumulative[-1], side="right"))
+        series, last = self.prepared[chosen], self._ends[chosen]
+        end = horizon + 1 + int(u[5] * (last - horizon))
+        begin = end - self.context - horizon
+        values = series.window(begin, end)
+        shape = (self.view + horizon, values.shape[1])
+        free = np.zeros(values.shape, dtype=bool)
+        free[self.context - self.view :] = pattern(self.recipe.questions, u[:4], self.recipe.train.seed, example, shape, horizon)
+        if free[self.context - self.view :].all():  # everything: nothing before it is known either
+            values[: self.context - self.view] = np.nan
+        return Question(series, begin, values, free & np.isfinite(values))
+
+    def validation(self, limit: int = 512) -> list[Question]:
+        """Forecasts of the last ``rolls`` horizons; evenly spread if there are more than ``limit``."""
+        horizon, rolls = self.recipe.windows.horizon, self.recipe.windows.rolls
+        ends = [(series, len(series.values) - roll * horizon) for series in self.prepared for roll in range(rolls)]
+        places = [(series, end) for series, end in ends if end > horizon]
+        kept = places[:: -(-len(places) // limit)] if places else []
+        return [question for series, end in kept if (question := forecast_question(series, end, horizon, self.context)).free.any()]
+
+    @torch.no_grad()
+    def validate(self, denoiser: Denoiser) -> dict[str, float]:
+        """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts, and at t = 1,
+        where the whole horizon is forecast in one call."""
+        assert isinstance(denoiser, TimeSeriesDenoiser)
+        questions, sums, entries = self.validation(), {"gain": 0.0, "gain_at_1": 0.0}, 0
+        strength = denoiser.strength.clone()
+        for start in range(0, len(questions), _VALIDATION_BATCH):
+            batch = ask(questions[start : start + _VALIDATION_BATCH], self.seasons, drop=self.context - self.view).batch
+            count = len(batch.state[VALUES])
+            for name, t in (("gain", (torch.arange(count).double() + 0.5) / count), ("gain_at_1", torch.ones(count).double())):
+                scores: list[float] = []
+                for used in (torch.zeros_like(strength), strength):
+                    denoiser.strength.copy_(used)
+                    scores.append(self._score(denoiser, batch, t, start))
+                sums[name] += scores[0] - scores[1]
+            entries += int(batch.layouts[VALUES].free.sum())
+        denoiser.strength.copy_(strength)
+        return {name: value / max(entries, 1) for name, value in sums.items()}
+
+    def _score(self, denoiser: TimeSeriesDenoiser, batch: Batch, t: Tensor, start: int) -> float:
+        x, layouts = batch.state, batch.layouts
+        noise = Noise(self.recipe.train.seed, torch.arange(start, start + len(t)))
+        t = t.clamp(min=_T_MIN)
+        x_t = denoiser.process.diffuse(x, torch.zeros_like(t), t, layouts, noise, 2**31)
+        posterior = denoiser(x_t, t, layouts, batch.condition)[VALUES]
+        return float(posterior.log_score(x[VALUES], layouts[VALUES]).sum())
+
+    def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        return Preview({})
+
+    def metadata(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "domain": "timeseries",
+            "name": recipe.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "fit": self.fit.model_dump(mode="json"),
+            "frequency": self.panel.frequency.name,
+            "channels": [str(channel) for channel in self.panel.channels],
+            "features": width_of(self.panel),
+        }
+
+
+def forecast_question(series: Prepared, end: int, horizon: int, context: int) -> Question:
+    """The ``horizon`` steps before ``end``, given the ``context`` before them."""
+    begin = end - horizon - context
+    values = series.window(begin, end)
+    free = np.zeros(values.shape, dtype=bool)
+    free[context:] = True
+    return Question(series, begin, values, free & np.isfinite(values))
+
+
+def future_questions(prepared: Sequence[Prepared], horizon: int, context: int) -> list[Question]:
+    """The ``horizon`` steps after the data."""
+    questions: list[Question] = []
+    for series in prepared:
+        begin = len(series.values) - context
+        values = series.window(begin, begin + context + horizon)
+        free = np.zeros(values.shape, dtype=bool)
+        free[context:] = True
+        questions.append(Question(series, begin, values, free))
+    return questions
