@@ -39,9 +39,9 @@ class Gaussian:
     r"""N(mean, variance) for each entry. ``variance`` None: the network states no variance (processes then use their own default).
     Of a field in the zero-mean subspace it is the variance of the normal whose projection the posterior is.
 
-    ``root``: the entries are correlated, x_0 ~ N(mean, L L^T). A process then bridges from a *draw* of x_0 instead of from the mean; for any
-    churn :math:`\int q(x_s|x_t,x_0)\,p(x_0|x_t)\,dx_0` keeps the marginals, so Gaussian data are sampled exactly in any number of steps,
-    one included.
+    ``root``: the entries are correlated, x_0 ~ N(mean, L L^T). A process then bridges from a *draw* of x_0 instead of from the mean; for
+    any churn :math:`\int q(x_s|x_t,x_0)\,p(x_0|x_t)\,dx_0` keeps the marginals, so Gaussian data are sampled exactly in any number of
+    steps, one included.
     """
 
     mean: Real
@@ -101,8 +101,8 @@ Posteriors = dict[str, Posterior]
 def combine(posteriors: Sequence[Posterior], weights: Sequence[Weight]) -> Posterior:
     r"""Sum of w_i p_i, with weights (numbers, or one per entry) that sum to one.
 
-    Gaussian: the means are combined (no variance and no root is stated). Categorical: probabilities are averaged where all weights are non-negative
-    (a mixture), else log-probabilities are combined and renormalised, which stays a law whatever the sign.
+    Gaussian: the means are combined (no variance and no root is stated). Categorical: probabilities are averaged where all weights are
+    non-negative (a mixture), else log-probabilities are combined and renormalised, which stays a law whatever the sign.
     Raises ValueError for mixed kinds, or numbers of posteriors and weights that differ.
     """
     if len(posteriors) != len(weights) or not posteriors:

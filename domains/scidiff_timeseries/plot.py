@@ -108,7 +108,8 @@ def _column(history: pd.DataFrame, paths: SamplePaths, name: Hashable, channel: 
     if label not in part.columns or part.empty:
         raise UserError(f"the history has no values of series {name!r}: neither a column {channel!r} with its rows nor a column {name!r}")
     times = part[paths.time_column] if paths.time_column in part.columns else part.index
-    return pd.Series(part[label].to_numpy(dtype=np.float64, na_value=np.nan), index=pd.Index(times))
+    values: pd.Series = part[label]
+    return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=pd.Index(times))
 
 
 def _on_grid(seen: pd.Series, paths: SamplePaths) -> pd.Series:
