@@ -108,7 +108,7 @@ def _column(history: pd.DataFrame, paths: SamplePaths, name: Hashable, channel: 
     if label not in part.columns or part.empty:
         raise UserError(f"the history has no values of series {name!r}: neither a column {channel!r} with its rows nor a column {name!r}")
     times = part[paths.time_column] if paths.time_column in part.columns else part.index
-    values: pd.Series = part[label]
+    values = pd.Series(part[label])
     return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), index=pd.Index(times))
 
 

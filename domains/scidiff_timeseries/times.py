@@ -58,7 +58,7 @@ def _is_text(values: pd.Series | pd.Index) -> bool:
 
 
 def _from_text(values: pd.Series, column: str, time_format: str | None) -> pd.DatetimeIndex:
-    present: pd.Series = values[values.notna()]
+    present = pd.Series(values[values.notna()])
     if present.empty:
         return pd.DatetimeIndex(pd.to_datetime(values))
     text = present.map(lambda value: value.strip() if isinstance(value, str) else value)
