@@ -11,8 +11,8 @@ dependencies inside its methods; one that is missing is told with the extra that
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -24,7 +24,7 @@ import typer
 from scidiff.config import Config
 from scidiff.errors import UserError, did_you_mean
 
-__all__ = ["GROUP", "Domain", "DomainEntry", "ModelInfo", "find_domains", "load_domain", "missing_extra_named"]
+__all__ = ["GROUP", "Domain", "DomainEntry", "ModelInfo", "find_domains", "find_weights", "load_domain", "missing_extra_named"]
 
 GROUP = "scidiff.domains"
 
@@ -150,3 +150,16 @@ def missing_extra_named(name: str) -> Generator[None]:
             raise UserError(f"the domain {name!r}: {error.name!r} cannot be imported: reinstall {entry.package}") from error
         remedy = f"pip install '{entry.package}[{name}]'" if name in entry.extras else f"pip install {module}"
         raise UserError(f"the domain {name!r} needs {module!r}, which is not installed: {remedy}") from error
+
+
+def find_weights(model: str | Path, known: Mapping[str, Path]) -> Path:
+    """The file of a shipped model's name, of a path, or of a training's folder. Raises UserError that lists the ``known`` names."""
+    if isinstance(model, str) and model in known:
+        return known[model]
+    with suppress(OSError):  # a name too long for the file system is no file
+        for path in (Path(model), Path(model) / "weights.safetensors"):
+            if path.is_file():
+                return path
+    names = ", ".join(known) or "none"
+    hint = did_you_mean(str(model), known)
+    raise UserError(f"no model {str(model)!r}{hint}: give a shipped name ({names}), a .safetensors file, or a training's folder")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scidiff.domain import find_weights
 from scidiff.errors import UserError
 from scidiff.train.loop import RunLog, fit
 from scidiff.train.weights import load_weights, save_weights
@@ -24,7 +25,7 @@ from scidiff_timeseries.paths import SamplePaths
 from scidiff_timeseries.prepare import PanelFit, describe, fit_panel, fit_series
 from scidiff_timeseries.recipe import Recipe, WindowConfig
 from scidiff_timeseries.selection import Rolls, SeriesFit
-from scidiff_timeseries.task import TimeSeriesTask, build_denoiser, future_questions
+from scidiff_timeseries.task import TimeSeriesTask, build_denoiser, forecast_question
 from scidiff_timeseries.windows import Prepared, Question
 
 Array = NDArray[np.float64]
@@ -69,7 +70,7 @@ class Forecaster:
         read, or without a single usable value.
         """
         panel = df if isinstance(df, Panel) else read_frame(df, **self.frame)
-        self._adopt(panel)
+        self._panel, self.frequency, self.channels = panel, panel.frequency, panel.channels
         if not any(np.isfinite(series.values).any() for series in panel):
             raise UserError("no series has a value; a forecaster needs data to learn from")
         self._fit = fit_panel(panel, self._rolls(panel))
@@ -77,7 +78,6 @@ class Forecaster:
         self.metadata = task.metadata()
         assert isinstance(task.denoiser, TimeSeriesDenoiser)
         self.denoiser = task.denoiser.eval()
-        self.history: list[dict[str, float]] = []
         if self._learn and task.trainable:
             with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
                 weights = fit(task, self.recipe.train, Path(place), log or _Silent(), device="cpu", resume=folder is not None)
@@ -88,10 +88,6 @@ class Forecaster:
         else:
             self.denoiser.strength.zero_()
         return self
-
-    def _adopt(self, panel: Panel) -> None:
-        self._panel = panel
-        self.frequency, self.channels = panel.frequency, panel.channels
 
     def _rolls(self, panel: Panel) -> Rolls:
         windows = self.recipe.windows
@@ -119,7 +115,7 @@ class Forecaster:
         horizon = _within("horizon", self.recipe.windows.horizon if horizon is None else horizon, 1, MAX_STEPS)
         self._check(n_paths, horizon, len(panel) * len(panel.channels), seed)
         context, drop = self._lengths()
-        questions = future_questions(prepared, horizon, context)
+        questions = [forecast_question(series, len(series.values) + horizon, horizon, context) for series in prepared]
         drawn = self._draw(questions, n_paths, seed, calls, drop)
         return SamplePaths.from_array(drawn[:, :, context - drop :], panel)
 
@@ -226,10 +222,8 @@ class Forecaster:
 
     @classmethod
     def load(cls, path: str | Path) -> Forecaster:
-        """A saved or shipped model. Raises UserError for unknown names and for files that are no forecasters."""
-        from scidiff_timeseries.registry import find_model
-
-        tensors, metadata = load_weights(find_model(path))
+        """A saved model, or a training's folder. Raises UserError for what is not there and for files that are no forecasters."""
+        tensors, metadata = load_weights(find_weights(path, {}))
         if metadata.get("domain") != "timeseries":
             raise UserError(f"{path}: these weights are not a time-series model (domain {metadata.get('domain')!r})")
         recipe = Recipe.model_validate(metadata["recipe"])

@@ -28,7 +28,7 @@ from scidiff.schedule import Schedule, Straight
 VALUES = "values"
 _T_MIN = 1e-6
 SCALED = 2.0
-"""Bound of |g|, and of |F|/4: a correction by a factor of e^2 in scale is as far as a sane base law is ever off."""
+"""Bound of |g|, and half that of |F|: a correction by a factor of e^2 in scale is as far as a sane base law is ever off."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ class BasePosterior:
 
 
 class TimeSeriesDenoiser(Denoiser):
-    """See the module. ``log_temperature`` and ``strength`` (of the correction) are set after
-    training, on validation windows.
+    """See the module. ``log_temperature`` and ``strength`` (of the correction) are set after training, on validation windows.
 
     ``condition``: ``base_mean`` [batch, free], ``base_covariance`` [group, free, free] (identity where padded), ``free`` [batch, free],
     ``features`` [group, time, channel, feature].

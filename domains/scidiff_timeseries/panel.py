@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scidiff.errors import UserError, did_you_mean
+from scidiff_timeseries.arrays import rows
 from scidiff_timeseries.frames import Columns, Layout, Sheet, numbers, open_frame, where
 from scidiff_timeseries.frequency import Frequency
 from scidiff_timeseries.grid import Grid
@@ -47,11 +48,7 @@ class Series:
 
     def window(self, begin: int, end: int) -> np.ndarray:
         """Values of the steps begin, ..., end - 1 (begin may be negative, end beyond the data), NaN where there are none."""
-        window = np.full((end - begin, self.values.shape[1]), np.nan)
-        low, high = max(begin, 0), min(end, len(self))
-        if low < high:
-            window[low - begin : high - begin] = self.values[low:high]
-        return window
+        return rows(self.values, begin, end)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The typed configuration of a forecaster's training: ``scidiff train configs/timeseries/exchange.yaml`` and :class:`Forecaster`."""
+"""The typed configuration of a :class:`~scidiff_timeseries.forecaster.Forecaster` and its training."""
 
 from __future__ import annotations
 
@@ -38,13 +38,6 @@ class WindowConfig(Config):
         return context, min(context, self.view if self.view is not None else max(2 * self.horizon, 60))
 
 
-class DataConfig(Config):
-    """Where series come from: a shipped ``sample``, a CSV file, or a set of the literature (from ``--data-root`` or SCIDIFF_DATA)."""
-
-    source: str = "treasury"
-    series: int | None = Field(default=None, ge=1, description="the first so many only")
-
-
 class SamplerConfig(Config):
     """Network calls a forecast, and how much fresh noise a step takes."""
 
@@ -64,7 +57,6 @@ class Recipe(Config):
 
     domain: Literal["timeseries"] = "timeseries"
     name: str = "timeseries"
-    data: DataConfig = Field(default_factory=DataConfig)
     windows: WindowConfig
     questions: Questions = Field(default_factory=Questions)
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ class TimeSeriesTask:
         free[self.context - self.view :] = pattern(self.recipe.questions, u[:4], self.recipe.train.seed, example, shape, horizon)
         if free[self.context - self.view :].all():  # everything: nothing before it is known either
             values[: self.context - self.view] = np.nan
-        return Question(series, begin, values, free & np.isfinite(values))
+        return Question(series, begin, values, free).answerable()
 
     def validation(self, limit: int = 512) -> list[Question]:
         """Forecasts of the last ``rolls`` horizons; evenly spread if there are more than ``limit``."""
@@ -87,7 +86,8 @@ class TimeSeriesTask:
         ends = [(series, len(series.values) - roll * horizon) for series in self.prepared for roll in range(rolls)]
         places = [(series, end) for series, end in ends if end > horizon]
         kept = places[:: -(-len(places) // limit)] if places else []
-        return [question for series, end in kept if (question := forecast_question(series, end, horizon, self.context)).free.any()]
+        asked = [forecast_question(series, end, horizon, self.context).answerable() for series, end in kept]
+        return [question for question in asked if question.free.any()]
 
     @torch.no_grad()
     def validate(self, denoiser: Denoiser) -> dict[str, float]:
@@ -134,21 +134,10 @@ class TimeSeriesTask:
 
 
 def forecast_question(series: Prepared, end: int, horizon: int, context: int) -> Question:
-    """The ``horizon`` steps before ``end``, given the ``context`` before them."""
+    """The ``horizon`` steps before ``end``, known or not, given the ``context`` before them."""
     begin = end - horizon - context
     values = series.window(begin, end)
     free = np.zeros(values.shape, dtype=bool)
     free[context:] = True
-    return Question(series, begin, values, free & np.isfinite(values))
+    return Question(series, begin, values, free)
 
-
-def future_questions(prepared: Sequence[Prepared], horizon: int, context: int) -> list[Question]:
-    """The ``horizon`` steps after the data."""
-    questions: list[Question] = []
-    for series in prepared:
-        begin = len(series.values) - context
-        values = series.window(begin, begin + context + horizon)
-        free = np.zeros(values.shape, dtype=bool)
-        free[context:] = True
-        questions.append(Question(series, begin, values, free))
-    return questions

@@ -7,7 +7,7 @@ words. Everything that scales a window comes from its known entries and from the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scidiff.layout import Layout
 from scidiff.train.task import Batch
+from scidiff_timeseries.arrays import rows
 from scidiff_timeseries.law import Conditioned, condition
 from scidiff_timeseries.model import VALUES
 from scidiff_timeseries.selection import SeriesFit
@@ -45,11 +46,7 @@ class Prepared:
 
     def window(self, begin: int, end: int) -> Array:
         """Transformed values of steps begin, ..., end - 1, NaN beyond the data."""
-        found = np.full((end - begin, self.values.shape[1]), np.nan)
-        low, high = max(begin, 0), min(end, len(self.values))
-        if low < high:
-            found[low - begin : high - begin] = self.values[low:high]
-        return found
+        return rows(self.values, begin, end)
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,10 @@ class Question:
     begin: int
     values: Array
     free: NDArray[np.bool_]
+
+    def answerable(self) -> Question:
+        """The same for entries whose answer is known, as training and validation need."""
+        return replace(self, free=self.free & np.isfinite(self.values))
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,15 @@ def ask(questions: Sequence[Question], seasons: Sequence[int], *, paths: int = 1
         _features(question, law, x, k, seasons) for question, law, x, k in zip(questions, laws, scaled, known, strict=True)
     ]
 
-    def rows(x: Tensor) -> Tensor:
+    def each(x: Tensor) -> Tensor:
         return x.repeat_interleave(paths, 0)
 
     known, free, scaled = known[:, drop:], free[:, drop:], scaled[:, drop:]
     inputs["free"] = torch.where(inputs["free"] >= 0, inputs["free"] - drop * values.shape[2], -1)
-    layout = Layout(rows(known | free)).with_known(rows(known))
-    inputs = {name: x if name == "base_covariance" else rows(x) for name, x in inputs.items()}
+    layout = Layout(each(known | free)).with_known(each(known))
+    inputs = {name: x if name == "base_covariance" else each(x) for name, x in inputs.items()}
     inputs["features"] = torch.stack(features)[:, drop:].float()
-    return Asked(Batch({VALUES: rows(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre, unit)
+    return Asked(Batch({VALUES: each(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre, unit)
 
 
 def _condition(question: Question) -> Conditioned:
@@ -151,10 +152,11 @@ def _features(
     series, (length, channels) = question.series, x.shape
     anchor = int(law.free.min()) // channels if len(law.free) else length
     steps = torch.arange(length, dtype=torch.float64) - anchor
-    past = _slice(series.past, question.begin, length)
+    end = question.begin + length
+    past = rows(series.past, question.begin, end, 0.0)
     past[max(anchor, 0) :] = 0.0  # known up to the question only
     shared = [
-        torch.from_numpy(_slice(series.extra, question.begin, length)),
+        torch.from_numpy(rows(series.extra, question.begin, end, 0.0)),
         torch.from_numpy(past),
         torch.from_numpy(series.static).expand(length, -1),
         (torch.sign(steps) * torch.log1p(steps.abs()) / _FAR)[:, None],
@@ -171,11 +173,3 @@ def _features(
         own += [torch.where(seen, lagged, 0.0).clamp(-20, 20), seen.double()]
     return torch.cat((wide, torch.stack(own, -1)), -1)
 
-
-def _slice(table: Array, begin: int, length: int) -> Array:
-    """Rows begin, ... of a table, 0 where it has none."""
-    found = np.zeros((length, table.shape[1]))
-    low, high = max(begin, 0), min(begin + length, len(table))
-    if low < high:
-        found[low - begin : high - begin] = table[low:high]
-    return found

@@ -5,11 +5,11 @@ Every fault is the real code with one thing wrong. Where a formula is changed, t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from support.faults import caught
 from torch import Tensor
 
 from scidiff import posterior as post
@@ -29,12 +29,6 @@ from scidiff.testing import (
 )
 
 VP = VPLinear()
-
-
-def caught(law: Callable[[], None], message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        law()
-
 
 def bridge(self: Gaussian, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor, z: Tensor, churn: float, fault: str) -> Tensor:
     """Gaussian.bridge on plain entries, with one thing wrong."""

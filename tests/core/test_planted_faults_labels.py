@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support.faults import caught
 from torch import Tensor
 
 from scidiff import likelihood
@@ -28,11 +29,6 @@ from scidiff.testing import (
     even_grid,
     plain_labels,
 )
-
-
-def caught(law: Callable[[], None], message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        law()
 
 
 class FaultyLabels(Categorical):

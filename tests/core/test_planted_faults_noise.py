@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from support.faults import caught
 from torch import Tensor
 
 from scidiff.layout import Layout
@@ -23,12 +24,6 @@ from scidiff.testing import (
 )
 
 VP = VPLinear()
-
-
-def caught(law: Callable[[], None], message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        law()
-
 
 @dataclass(frozen=True)
 class FaultyNoise(Noise):
