@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/support, whatever the working directory
 
 if TYPE_CHECKING:
     from scidiff_molecules.data import MoleculeDataset
