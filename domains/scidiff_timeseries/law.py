@@ -22,6 +22,7 @@ Several channels with correlation R of their innovations: with :math:`K_c = A_c 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,7 +40,6 @@ from scidiff.config import Config
 _JITTER = 1e-10
 """Relative to the diagonal: a sum of noiseless parts may leave a direction without variance."""
 _DIFFUSE = 0.5
-"""An innovation whose variance is mostly that of a walk's start says nothing about volatility."""
 
 
 class Part(Config):
@@ -67,7 +67,13 @@ class BaseLaw(Config):
 
     def covariance(self, length: int) -> Float[Tensor, "time time"]:
         """K over ``length`` times at scale 1, float64."""
-        return sum((part.weight * _part(part, self.start, length) for part in self.parts), torch.zeros(length, length).double())
+        return _covariance(cast("Hashable", self), length)
+
+    def diffuse(self, root: Float[Tensor, "known known"], places: Int[Tensor, " known"]) -> Bool[Tensor, " known"]:
+        r"""Which innovations of values at these times, with covariance L L^T, owe most of their variance to the walks' starts: such say
+        nothing about volatility. The share is :math:`d \log L_{ii}^2 / d \log v = v \|(L^{-1}U)_i\|^2` where the starts add v U U^T."""
+        starts = _starts(cast("Hashable", self), int(places.max()) + 1)[places] if len(places) else torch.zeros(0, 1, dtype=torch.float64)
+        return self.start * torch.linalg.solve_triangular(root, starts, upper=False).square().sum(1) > _DIFFUSE
 
 
 def _part(part: Part, start: float, length: int) -> Float[Tensor, "time time"]:
@@ -83,9 +89,27 @@ def _part(part: Part, start: float, length: int) -> Float[Tensor, "time time"]:
 
 
 @lru_cache(maxsize=64)
+def _covariance(law: Hashable, length: int) -> Tensor:
+    assert isinstance(law, BaseLaw)
+    return sum((part.weight * _part(part, law.start, length) for part in law.parts), torch.zeros(length, length, dtype=torch.float64))
+
+
+@lru_cache(maxsize=64)
 def _root(law: Hashable, length: int) -> Tensor:
     assert isinstance(law, BaseLaw)
     return _cholesky(law.covariance(length))
+
+
+@lru_cache(maxsize=256)
+def _starts(law: Hashable, length: int) -> Tensor:
+    """U [time, walk]: every walk's start enters the times that it is part of."""
+    assert isinstance(law, BaseLaw)
+    t, columns = torch.arange(length), [torch.zeros(length, 1, dtype=torch.float64)]
+    for part in law.parts:
+        if part.kind in ("level", "season"):
+            period = part.period if part.kind == "season" else 1
+            columns.append(math.sqrt(part.weight) * (t[:, None] % period == torch.arange(period)).double())
+    return torch.cat(columns, 1)
 
 
 def _cholesky(k: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
@@ -102,10 +126,17 @@ class SystemLaw:
 
     def covariance(self, length: int) -> Float[Tensor, "entry entry"]:
         """Over the entries (time, channel), time-major, every channel at scale 1, float64."""
-        roots = torch.stack([law.root(length) for law in self.laws])
-        r = torch.tensor(self.correlation, dtype=torch.float64)
-        full = torch.einsum("ctk,dsk,cd->tcsd", roots, roots, r)
-        return full.reshape(length * len(self.laws), -1)
+        return _system_covariance(self, length)
+
+
+@lru_cache(maxsize=8)
+def _system_covariance(system: SystemLaw, length: int) -> Tensor:
+    if len(system.laws) == 1:
+        return system.laws[0].covariance(length)
+    roots = torch.stack([law.root(length) for law in system.laws])
+    r = torch.tensor(system.correlation, dtype=torch.float64)
+    full = torch.einsum("ctk,dsk,cd->tcsd", roots, roots, r)
+    return full.reshape(length * len(system.laws), -1)
 
 
 @dataclass(frozen=True)
@@ -113,8 +144,8 @@ class Gain:
     """What conditioning needs that does not depend on values: of one system, window length and pattern of known and free entries.
 
     ``gain`` [free, known] and ``spread`` [free, free]: mean and covariance of the free entries given the known ones, at scale 1.
-    ``whiten``: for each channel (places in time of its known entries, the matrix that turns them into innovations, which of these are not
-    diffuse).
+    ``whiten``: for each channel (places in time of its known entries, the Cholesky factor of their covariance, which of their innovations
+    are not diffuse).
     """
 
     free: Int[Tensor, " free"]
@@ -129,24 +160,19 @@ def gain(system: SystemLaw, length: int, known: NDArray[np.bool_], free: NDArray
     return _gain(system, length, known.shape[1], known.tobytes(), free.tobytes())
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=256)
 def _gain(system: SystemLaw, length: int, channels: int, known_bits: bytes, free_bits: bytes) -> Gain:
     known, free = (torch.frombuffer(bytearray(bits), dtype=torch.bool).nonzero()[:, 0] for bits in (known_bits, free_bits))
     k = system.covariance(length)
-    across = k[free][:, known]
-    if len(known):
-        root = _cholesky(k[known][:, known])
-        gain = torch.cholesky_solve(across.T, root).T
-        half = torch.linalg.solve_triangular(root, across.T, upper=False)
-        spread = k[free][:, free] - half.T @ half
-    else:
-        gain, spread = across, k[free][:, free]
+    across, root = k[free][:, known], _cholesky(k[known][:, known])
+    half = torch.linalg.solve_triangular(root, across.T, upper=False)
+    gain = torch.linalg.solve_triangular(root.T, half, upper=True).T
+    spread = k[free][:, free] - half.T @ half
     whiten: list[tuple[Tensor, Tensor, Tensor]] = []
     for channel, law in enumerate(system.laws):
         places = known[known % channels == channel] // channels
-        own = _cholesky(law.covariance(length)[places][:, places]) if len(places) else torch.zeros(0, 0).double()
-        inverse = torch.linalg.solve_triangular(own, torch.eye(len(places)).double(), upper=False) if len(places) else own
-        whiten.append((places, inverse, own.diagonal() ** 2 < _DIFFUSE * law.start))
+        own = root if channels == 1 else _cholesky(law.covariance(length)[places][:, places])
+        whiten.append((places, own, ~law.diffuse(own, places)))
     return Gain(free, known, gain, 0.5 * (spread + spread.T), tuple(whiten))
 
 
@@ -182,8 +208,8 @@ def condition(
     anchor = int((one.free // channels).min()) if len(one.free) else length
     surprise = torch.where(known, values.double() - centre, 0.0)
     innovations, scale = torch.zeros(length, channels, dtype=torch.float64), volatility.double().clone()
-    for channel, (places, inverse, usable) in enumerate(one.whiten):
-        z = inverse @ surprise[places, channel] * usable
+    for channel, (places, root, usable) in enumerate(one.whiten):
+        z = torch.linalg.solve_triangular(root, surprise[places, channel, None], upper=False)[:, 0] * usable
         law = system.laws[channel]
         weight = law.decay ** (places - anchor).abs().double() * usable
         total = weight.sum() + law.prior

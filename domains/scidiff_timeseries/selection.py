@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
 from scidiff.config import Config
@@ -95,9 +96,10 @@ def innovations(law: BaseLaw, rows: Array) -> tuple[Array, NDArray[np.bool_]]:
     """(standardised innovations, which of them count) of windows [window, time] with their level taken off, for a law at scale 1."""
     z, usable = np.zeros(rows.shape), np.zeros(rows.shape, dtype=bool)
     for pattern, members in _by_pattern(rows):
-        places, inverse, counted = gain(_single(law), rows.shape[1], pattern[:, None], np.zeros_like(pattern)[:, None]).whiten[0]
+        places, root, counted = gain(_single(law), rows.shape[1], pattern[:, None], np.zeros_like(pattern)[:, None]).whiten[0]
         at = places.numpy()
-        z[np.ix_(members, at)] = rows[np.ix_(members, at)] @ inverse.numpy().T
+        if len(at):
+            z[np.ix_(members, at)] = solve_triangular(root.numpy(), rows[np.ix_(members, at)].T, lower=True).T
         usable[np.ix_(members, at)] = counted.numpy()
     return z, usable
 

@@ -113,3 +113,16 @@ def test_nothing_known_is_the_prior() -> None:
     found = condition(SystemLaw((STRUCTURAL,), ONE), values, ~everything, everything, f64([7.0]), f64([0.5]))
     assert found.mean.tolist() == [7.0] * 3
     torch.testing.assert_close(found.covariance, 0.25 * STRUCTURAL.covariance(3))
+
+
+def test_an_innovation_is_diffuse_by_the_share_that_the_starts_have_in_its_variance() -> None:
+    """The share is d log variance / d log start, here by a difference quotient; light parts' first innovations are diffuse as well."""
+    parts = (Part(kind="level", weight=0.01), Part(kind="season", weight=0.1, period=4), Part(kind="noise", weight=1.0))
+    law, step = BaseLaw(name="light", parts=parts), 1e-5
+    places = torch.tensor([0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 14])
+    roots = [
+        torch.linalg.cholesky(law.model_copy(update={"start": law.start * f}).covariance(16)[places][:, places]) for f in (1.0, 1 + step)
+    ]
+    share = 2 * (roots[1].diagonal() / roots[0].diagonal()).log() / step
+    assert law.diffuse(roots[0], places).tolist() == (share > 0.5).tolist()
+    assert law.diffuse(roots[0], places).tolist()[:4] == [True] * 4  # one a phase, and the level is known with the second
