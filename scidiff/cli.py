@@ -114,13 +114,13 @@ def demo(
     domain: Annotated[str | None, typer.Option(help="Show this domain alone.")] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """A minute's tour: generate with the shipped models, evaluate, train a little, and look at the pages it writes."""
+    """A tour of a minute or two: what the shipped models make, judged, and a little training, on one page and in MLflow."""
+    from scidiff.tour import tour
+
     names = list(find_domains()) if domain is None else [domain]
     if not names:
         raise UserError("no domain is installed: pip install 'scidiffusion[all]'")
-    for name in names:
-        with missing_extra_named(name):
-            load_domain(name).demo(out if len(names) == 1 else out / name, tracking_uri)
+    tour(names, out, tracking_uri)
 
 
 @app.command()

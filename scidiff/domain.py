@@ -11,18 +11,22 @@ dependencies inside its methods; one that is missing is told with the extra that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import typer
 
 from scidiff.config import Config
 from scidiff.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:  # both wake what a list of domains does not need
+    from scidiff.report import Section
+    from scidiff.tracking import Tracker
 
 __all__ = ["GROUP", "Domain", "DomainEntry", "ModelInfo", "find_domains", "find_weights", "load_domain", "missing_extra_named"]
 
@@ -64,8 +68,8 @@ class Domain(Protocol):
         """The training problem (``scidiff.train.task.Task``) that a recipe describes."""
         ...
 
-    def demo(self, folder: Path, tracking_uri: str | None) -> None:
-        """A minute's tour; everything it writes goes into ``folder``, and its run to ``tracking_uri`` (``None``: the default)."""
+    def demo(self, folder: Path, tracker: Tracker) -> Sequence[Section]:
+        """A minute's tour: what the page shows of it. Files go into ``folder`` (made by the domain), metrics and artifacts to the run."""
         ...
 
     def models(self) -> list[ModelInfo]:

@@ -1,4 +1,4 @@
-"""``scidiff demo``: molecules from the shipped model, judged; a short training to watch; a page where they turn; all in MLflow."""
+"""``scidiff demo``: molecules from the shipped model, judged; a short training to watch; a section where they turn."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.progress import track
 
 from scidiff import __version__
 from scidiff.config import flatten
+from scidiff.report import Curve, Section, Series
 from scidiff.tracking import Tracker
 from scidiff.train.loop import TrainConfig, fit
 from scidiff_molecules.generator import MoleculeGenerator
@@ -23,8 +24,7 @@ from scidiff_molecules.metrics import Evaluation, evaluate
 from scidiff_molecules.model import BackboneConfig
 from scidiff_molecules.output import writer
 from scidiff_molecules.recipe import DataConfig, Recipe
-from scidiff_molecules.report import Curve, MoleculeView, Series, metric_tables, write_page
-from scidiff_molecules.report.pictures import molecule_grid
+from scidiff_molecules.report import MoleculeView, metric_tables, molecule_grid, molecule_section
 from scidiff_molecules.task import MoleculeTask
 
 MOLECULES, SEED, TRAIN_SECONDS = 100, 0, 20.0
@@ -46,32 +46,28 @@ class _Watched:
         self.tracker.log_artifact(path, artifact_path)
 
 
-def demo(folder: Path, tracking_uri: str | None) -> None:
-    """The tour; see the module. Everything is written to ``folder``, the run is new each time."""
+def demo(folder: Path, tracker: Tracker) -> list[Section]:
+    """The tour; see the module. Everything is written to ``folder``."""
     console = Console()
     folder.mkdir(parents=True, exist_ok=True)
     recipe = _recipe()
-    with Tracker.start("demo", folder, flatten(recipe), {"scidiff.domain": "molecules"}, tracking_uri, resume=False) as tracker:
-        generated, evaluation, facts = _generate(folder, console)
-        tracker.log_metrics({f"generated/{key}": value for key, value in evaluation.to_metrics().items()}, 0)
-        watched = _Watched(tracker)
-        console.rule(f"training on the shipped sample for {TRAIN_SECONDS:.0f} seconds, from nothing")
-        fit(MoleculeTask(recipe), recipe.train, folder / "training", watched, device="cpu", resume=False)
-        page = write_page(
-            folder / "molecules.html",
-            title=f"{MOLECULES} molecules from the model qm9",
-            molecules=generated,
-            tables=metric_tables(evaluation),
-            curves=[_curve(watched.series)],
-            facts=facts,
-            notes=evaluation.notes,
-        )
-        for path in (page, folder / "molecules.sdf", folder / "molecules.png"):
-            tracker.log_artifact(path)
-    store = tracking_uri or f"sqlite:///{Path.cwd() / 'mlruns.db'}"
-    console.rule("where to look")
-    console.print(f"molecules that turn    {page.resolve()}", f"the molecules          {folder.resolve() / 'molecules.sdf'}", sep="\n")
-    console.print(f"the run in MLflow      mlflow ui --backend-store-uri {store}", soft_wrap=True)
+    tracker.log_params({f"molecules.{name}": value for name, value in flatten(recipe).items()})
+    generated, evaluation, facts = _generate(folder, console)
+    tracker.log_metrics({f"generated/{key}": value for key, value in evaluation.to_metrics().items()}, 0)
+    watched = _Watched(tracker)
+    console.rule(f"training on the shipped sample for {TRAIN_SECONDS:.0f} seconds, from nothing")
+    fit(MoleculeTask(recipe), recipe.train, folder / "training", watched, device="cpu", resume=False)
+    for name in ("molecules.sdf", "molecules.png"):
+        tracker.log_artifact(folder / name)
+    section = molecule_section(
+        title=f"{MOLECULES} molecules from the model qm9",
+        molecules=generated,
+        tables=metric_tables(evaluation),
+        curves=[_curve(watched.series)],
+        facts=facts,
+        notes=evaluation.notes,
+    )
+    return [section]
 
 
 def _recipe() -> Recipe:

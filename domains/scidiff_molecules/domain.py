@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from scidiff.config import Config
 from scidiff.domain import ModelInfo
 
 if TYPE_CHECKING:
+    from scidiff.report import Section
+    from scidiff.tracking import Tracker
     from scidiff_molecules.task import MoleculeTask
 
 
@@ -35,10 +38,10 @@ class MoleculeDomain:
 
         return MoleculeTask(recipe)
 
-    def demo(self, folder: Path, tracking_uri: str | None) -> None:
+    def demo(self, folder: Path, tracker: Tracker) -> Sequence[Section]:
         from scidiff_molecules.demo import demo
 
-        demo(folder, tracking_uri)
+        return demo(folder, tracker)
 
     def models(self) -> list[ModelInfo]:
         from scidiff_molecules.registry import shipped_models

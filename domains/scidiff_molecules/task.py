@@ -118,6 +118,9 @@ class MoleculeTask:
         molecule_grid(molecules[:25], picture)
         return Preview(metrics, (picture,))
 
+    def finish(self, denoiser: Denoiser) -> dict[str, Any]:
+        return {}
+
     def metadata(self) -> dict[str, Any]:
         recipe = self.recipe
         return {

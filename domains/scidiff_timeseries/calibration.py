@@ -1,4 +1,13 @@
-"""What is fitted after training, on the validation windows alone: how strongly the network corrects, and a temperature."""
+"""What is fitted after training: how strongly the network corrects each series, and a temperature.
+
+A strength multiplies the correction; 0 is the base law, so where the network learned nothing useful it is left out. Each series' strength
+has the least quantile loss of one-call forecasts over its last windows, blended with the panel's (:mod:`scidiff_timeseries.ranking`). The
+forecasts' marginal laws are Gaussian and known, so the losses are exact.
+
+The temperature is fitted on validation windows alone: it has the least interval scores of the central 50 and 90 % intervals of sample
+paths (proper scores, Gneiting and Raftery 2007), which is what coverage is about. Losses are in units of what the base law expects of each
+window, never of what came, which would not be proper; no window counts for its size, nor one surprise for more than a few units.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +16,119 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
+from scidiff.random import Noise
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.metrics import coverage, wql
-from scidiff_timeseries.model import TimeSeriesDenoiser
+from scidiff_timeseries.metrics.scores import wql_terms
+from scidiff_timeseries.model import VALUES, CorrectedRoot, TimeSeriesDenoiser, gather
+from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.recipe import SamplerConfig
-from scidiff_timeseries.task import TimeSeriesTask
-from scidiff_timeseries.windows import Question
+from scidiff_timeseries.task import TimeSeriesTask, forecast_question
+from scidiff_timeseries.windows import Question, ask
 
 Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.25)
-_PATHS, _WINDOWS = 100, 128
+TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+INTERVALS = (0.5, 0.9)
+_LEVELS = np.arange(1, 10) / 10
+_BOUNDS = (0.05, 0.25, 0.75, 0.95)
+_WORST = 2.0
+_PATHS, _WINDOWS = 50, 64
+_OWN, _QUESTIONS, _BATCH = 5, 4000, 64
+"""Windows of a series that choose its strength, at least; of all series, at most; and of a batch."""
 
 
 def calibrate(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: SamplerConfig) -> dict[str, Any]:
-    """Set ``strength`` and ``log_temperature`` to the least CRPS over the validation forecasts, and say what was found.
-
-    Strength 0 is the base law, so a network that learned nothing useful is left out.
-    """
-    questions = task.validation(_WINDOWS)
+    """Set the strengths (in ``task.fit``) and ``log_temperature`` as the module says, and say what was found."""
     denoiser.log_temperature.zero_()
-    if not questions:
+    denoiser.strength.fill_(1.0)
+    if not task.validation(_WINDOWS):
         denoiser.strength.zero_()
         return {"windows": 0, "strength": 0.0, "temperature": 1.0}
-    truth = truths(questions, task.recipe.windows.horizon)
+    task.strengthen(*_strengths(denoiser, task))
+    questions = task.validation(_WINDOWS)
+    steps = task.recipe.windows.horizon
+    truth = truths(questions, steps)
 
-    def score(strength: float, temperature: float) -> tuple[float, Array]:
+    def draw(strength: float, temperature: float) -> Array:
         denoiser.strength.fill_(strength)
         denoiser.log_temperature.fill_(math.log(temperature))
-        drawn = draw_paths(denoiser, questions, task.seasons, _PATHS, sampler, drop=task.context - task.view)
-        paths = np.moveaxis(drawn[:, :, -task.recipe.windows.horizon :], 3, 1)
-        return wql(paths, truth), paths
+        paths = draw_paths(denoiser, questions, task.seasons, _PATHS, sampler, drop=task.context - task.view)
+        return np.moveaxis(paths[:, :, -steps:], 3, 1)
 
-    by_strength = {strength: score(strength, 1.0)[0] for strength in STRENGTHS}
-    strength = min(STRENGTHS, key=lambda s: by_strength[s])
-    by_temperature = {temperature: score(strength, temperature)[0] for temperature in TEMPERATURES}
-    temperature = min(TEMPERATURES, key=lambda u: by_temperature[u])
-    crps, paths = score(strength, temperature)
-    covered = {str(level): coverage(paths, truth, level) for level in (0.5, 0.9)}
+    base = draw(0.0, 1.0)
+    low, high = np.quantile(base, [0.05, 0.95], axis=2)
+    width = np.maximum((high - low).mean(-1), 1e-12 * max(float(np.nanmean(np.abs(truth))), 1e-300))
+    paths = {tau: draw(1.0, tau) for tau in TEMPERATURES}
+    losses = {tau: np.minimum(wql_terms(drawn, truth, _BOUNDS)[0] / width, _WORST * steps).mean() for tau, drawn in paths.items()}
+    temperature = min(TEMPERATURES, key=lambda tau: losses[tau])
+    denoiser.log_temperature.fill_(math.log(temperature))
     return {
-        "windows": len(questions), "strength": strength, "temperature": temperature, "crps": crps, "crps_of_the_base_law": by_strength[0.0],
-        "coverage": covered,
-    }  # fmt: skip
+        "windows": len(questions),
+        "strength": float(np.mean([fit.strength for fit in task.fit.fits])),
+        "temperature": temperature,
+        "crps": wql(paths[temperature], truth),
+        "crps_of_the_base_law": wql(base, truth),
+        "coverage": {str(level): coverage(paths[temperature], truth, level) for level in INTERVALS},
+    }
+
+
+def _strengths(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask) -> tuple[list[float], float]:
+    """(each series' strength, that of the panel)."""
+    count, horizon = len(task.prepared), task.recipe.windows.horizon
+    rolls = max(task.recipe.windows.rolls, _OWN)
+    every = -(-count * rolls // _QUESTIONS)
+    asked: list[tuple[int, int, Question]] = []
+    for number in range(0, count, every):
+        series = task.prepared[number]
+        for roll in range(rolls):
+            end = len(series.values) - roll * horizon
+            question = forecast_question(series, end, horizon, task.context).answerable()
+            if end > horizon and question.free.any():
+                asked.append((number, roll, question))
+    table = np.full((len(STRENGTHS), count, rolls), np.nan)
+    owners, windows = [number for number, _, _ in asked], [roll for _, roll, _ in asked]
+    for start in range(0, len(asked), _BATCH):
+        part = slice(start, start + _BATCH)
+        table[:, owners[part], windows[part]] = _exact_losses(denoiser, task, [question for _, _, question in asked[part]], start)
+    if task.fit.pool:
+        table = table.reshape(len(STRENGTHS), 1, -1)
+    own, panel = scores(table, trust(table)), scores(table, 0.0)
+    chosen = [STRENGTHS[int(place)] for place in own.argmin(0)]
+    return chosen, STRENGTHS[int(panel[:, 0].argmin())]
+
+
+@torch.no_grad()
+def _exact_losses(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, questions: Sequence[Question], first: int) -> Array:
+    """[strength, question]: mean quantile loss of one-call forecasts, in each window's unit."""
+    batch = ask(questions, task.seasons, drop=task.context - task.view).batch
+    x, t, noise = batch.state, torch.ones(len(questions), dtype=torch.float64), Noise(0, first + torch.arange(len(questions)))
+    assert batch.condition is not None
+    free = batch.condition["free"]
+    x_t = denoiser.process.diffuse(x, torch.zeros_like(t), t, batch.layouts, noise, 2**31)
+    truth, losses = gather(x[VALUES], free).numpy(), []
+    for strength in STRENGTHS:
+        denoiser.strength.fill_(strength)
+        posterior = denoiser(x_t, t, batch.layouts, batch.condition)[VALUES]
+        root = posterior.root
+        assert isinstance(root, CorrectedRoot)
+        mean, deviation = gather(posterior.mean, free).numpy(), root.deviation().numpy()
+        q = mean[..., None] + deviation[..., None] * ndtri(_LEVELS)
+        loss = 2 * np.abs((q - truth[..., None]) * ((truth[..., None] <= q) - _LEVELS)).mean(-1)
+        counted = free.numpy() >= 0
+        losses.append((loss * counted).sum(1) / counted.sum(1))
+    denoiser.strength.fill_(1.0)
+    return np.minimum(np.stack(losses), _WORST)
 
 
 def truths(questions: Sequence[Question], horizon: int) -> Array:
     """[question, channel, horizon] in the data's own unit."""
     found: list[Array] = []
     for question in questions:
-        values = question.values[-horizon:]
-        found.append(np.stack([c.transform.inverse(values[:, k]) for k, c in enumerate(question.series.fit.channels)]))
+        begin = question.begin + len(question.values) - horizon
+        found.append(question.series.back(question.values[-horizon:], begin).T)
     return np.stack(found)

@@ -26,6 +26,11 @@ def calendar(frequency: Frequency, stamps: pd.DatetimeIndex) -> Array:
     return np.stack(columns, 1) if columns else np.zeros((len(stamps), 0))
 
 
+def year_phase(stamps: pd.DatetimeIndex) -> Array:
+    """[time]: the time of the year in (0, 1), in local time."""
+    return _phase(stamps.tz_localize(None), "year")
+
+
 def _cycles(frequency: Frequency) -> list[str]:
     family, every = frequency.family, frequency.every
     if family == "clock":

@@ -5,28 +5,32 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scidiff.domain import find_weights
 from scidiff.errors import UserError
-from scidiff.train.loop import RunLog, fit
+from scidiff.train.loop import RunLog
+from scidiff.train.loop import fit as train
 from scidiff.train.weights import load_weights, save_weights
-from scidiff_timeseries.calibration import calibrate
+from scidiff_timeseries.covariates import with_future
+from scidiff_timeseries.fill import Lengths, fill
 from scidiff_timeseries.frequency import Frequency
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.panel import Panel, read_frame
 from scidiff_timeseries.paths import SamplePaths
-from scidiff_timeseries.prepare import PanelFit, describe, fit_panel, fit_series
-from scidiff_timeseries.recipe import Recipe, WindowConfig
+from scidiff_timeseries.prepare import PanelFit, describe, fit_series
+from scidiff_timeseries.provenance import blank, restored, stamp_of
+from scidiff_timeseries.recipe import Recipe, SamplerConfig, WindowConfig
+from scidiff_timeseries.registry import find_model
 from scidiff_timeseries.selection import Rolls, SeriesFit
-from scidiff_timeseries.task import TimeSeriesTask, build_denoiser, forecast_question
-from scidiff_timeseries.windows import Prepared, Question
+from scidiff_timeseries.task import build_denoiser, forecast_question
+from scidiff_timeseries.training import make_task
 
 Array = NDArray[np.float64]
 MAX_PATHS = 100_000
@@ -71,28 +75,23 @@ class Forecaster:
         """
         panel = df if isinstance(df, Panel) else read_frame(df, **self.frame)
         self._panel, self.frequency, self.channels = panel, panel.frequency, panel.channels
-        if not any(np.isfinite(series.values).any() for series in panel):
-            raise UserError("no series has a value; a forecaster needs data to learn from")
-        self._fit = fit_panel(panel, self._rolls(panel))
-        task = TimeSeriesTask(self.recipe, panel, self._fit)
-        self.metadata = task.metadata()
+        task = make_task(self.recipe, panel, {"frame": _plain(self.frame)})
+        self._fit, self.metadata = task.fit, task.metadata()
         assert isinstance(task.denoiser, TimeSeriesDenoiser)
         self.denoiser = task.denoiser.eval()
         if self._learn and task.trainable:
             with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
-                weights = fit(task, self.recipe.train, Path(place), log or _Silent(), device="cpu", resume=folder is not None)
+                weights = train(task, self.recipe.train, Path(place), log or _Silent(), device="cpu", resume=folder is not None)
                 tensors, trained = load_weights(weights)
             self.denoiser.load_state_dict(tensors)
-            self.metadata |= {key: trained[key] for key in ("step", "seconds")}
-            self.metadata["calibration"] = calibrate(self.denoiser, task, self.recipe.sampler)
+            self._fit = task.fit
+            self.metadata |= {key: trained[key] for key in ("fit", "step", "seconds", "calibration")}
         else:
             self.denoiser.strength.zero_()
         return self
 
     def _rolls(self, panel: Panel) -> Rolls:
-        windows = self.recipe.windows
-        context, _ = windows.lengths(panel.frequency.seasons)
-        return Rolls(windows.horizon, windows.selection_rolls, context)
+        return self.recipe.windows.selection(panel)
 
     @property
     def chosen(self) -> pd.DataFrame:
@@ -108,100 +107,118 @@ class Forecaster:
     # -- asking ---------------------------------------------------------------------------------------------------------
 
     def predict(
-        self, horizon: int | None = None, n_paths: int = 100, *, df: pd.DataFrame | None = None, seed: int = 0, calls: int | None = None
+        self,
+        horizon: int | None = None,
+        n_paths: int = 100,
+        *,
+        df: pd.DataFrame | Panel | None = None,
+        future: pd.DataFrame | None = None,
+        seed: int = 0,
+        calls: int | None = None,
     ) -> SamplePaths:
-        """Joint sample paths of the ``horizon`` steps after the data (of ``df`` if given, else those fitted on)."""
-        panel, prepared = self._data(df)
+        """Joint sample paths of the ``horizon`` steps after the data (of ``df`` if given, else those fitted on).
+
+        ``future``: known-future covariates of these steps, with the id and time columns, where the data do not hold them already. Steps
+        that have none anywhere are forecast without, as the network is told.
+        Raises UserError for rows or columns that ``future`` lacks, by their stamps and names.
+        """
+        panel, fits = self._data(df)
         horizon = _within("horizon", self.recipe.windows.horizon if horizon is None else horizon, 1, MAX_STEPS)
         self._check(n_paths, horizon, len(panel) * len(panel.channels), seed)
-        context, drop = self._lengths()
+        if future is not None:
+            panel = with_future(panel, future, horizon, self.frame)
+        prepared, lengths = self._fitted.prepared(panel, fits), self._lengths
+        context = lengths.lead + lengths.view
         questions = [forecast_question(series, len(series.values) + horizon, horizon, context) for series in prepared]
-        drawn = self._draw(questions, n_paths, seed, calls, drop)
-        return SamplePaths.from_array(drawn[:, :, context - drop :], panel)
+        drawn = draw_paths(
+            self.denoiser, questions, self.frequency.seasons, n_paths, self._sampler(calls), seed=seed, drop=lengths.lead
+        )
+        return SamplePaths.from_array(drawn[:, :, lengths.view :], panel)
 
     def impute(self, df: pd.DataFrame | None = None, n_paths: int = 100, *, seed: int = 0, calls: int | None = None) -> SamplePaths:
         """Joint sample paths of every step of every series; what is known is in all of them exactly as given, what is missing varies.
 
         Long series are filled window by window, each path given what it holds so far, so paths stay joint across windows.
         """
-        panel, prepared = self._data(df)
+        panel, fits = self._data(df)
         self._check(n_paths, max(len(series) for series in panel), len(panel) * len(panel.channels), seed)
-        filled = [self._fill(series, n_paths, seed, number, calls) for number, series in enumerate(prepared)]
+        filled = self._fill(panel, fits, n_paths, seed, calls)
         return SamplePaths.from_array(filled, panel, begin=[0] * len(panel))
 
     def simulate(
-        self, n: int = 100, length: int = 250, *, id: Hashable | None = None, seed: int = 0, calls: int | None = None  # noqa: A002
+        self,
+        n: int = 100,
+        length: int = 250,
+        *,
+        id: Hashable | None = None,  # noqa: A002
+        start: str | pd.Timestamp | None = None,
+        seed: int = 0,
+        calls: int | None = None,
     ) -> SamplePaths:
         """``n`` paths of ``length`` steps that never happened, for every series (or the one named): nothing is given but what was learned.
-        Their stamps begin at the series' own start."""
-        panel, prepared = self._data(None)
+
+        Their stamps begin at the series' own start, or at its step nearest to ``start``, whose calendar the paths then follow. A loaded
+        model simulates as well; it holds no covariates but static ones.
+        """
+        panel = self._training_panel()
         length = _within("length", length, 1, MAX_STEPS)
         chosen = [number for number, series in enumerate(panel) if id is None or series.id == id]
         if not chosen:
             raise UserError(f"no series {id!r}; known: {', '.join(map(str, panel.ids[:20]))}")
         self._check(n, length, len(chosen) * len(panel.channels), seed)
-        blank = [_emptied(prepared[number], length) for number in chosen]
-        made = [self._fill(series, n, seed, number, calls) for number, series in zip(chosen, blank, strict=True)]
-        part = Panel(tuple(panel.series[number] for number in chosen), panel.channels, panel.frequency, panel.columns)
+        begin = _stamp(start)
+        part = replace(panel, series=tuple(blank(panel, panel.series[number], begin, length) for number in chosen))
+        made = self._fill(part, tuple(self._fitted.fits[number] for number in chosen), n, seed, calls, chosen)
         return SamplePaths.from_array(made, part, begin=[0] * len(chosen))
 
-    def _fill(self, series: Prepared, n_paths: int, seed: int, number: int, calls: int | None) -> Array:
-        """[path, time, channel] of a whole series: windows from left to right, overlapping by the view."""
-        context, _ = self._lengths()
-        step = self.recipe.windows.horizon
-        length = len(series.values)
-        paths = np.repeat(series.values[None], n_paths, 0)  # transformed units
-        missing = ~np.isfinite(series.values)
-        result = np.repeat(_back(series, series.values)[None], n_paths, 0)
-        position, window = 0, 0
-        while position < length:
-            if not missing[position : position + step].any():
-                position += step
-                continue
-            end = min(position + step, length)
-            begin, stop = max(position - context, 0), min(end + context, length)
-            free = np.zeros((stop - begin, missing.shape[1]), dtype=bool)
-            free[position - begin : end - begin] = missing[position:end]
-            questions = [Question(series, begin, paths[p, begin:stop], free) for p in range(n_paths)]
-            same = position == 0 or not missing[begin:position].any()
-            first = (number << 40) + (window << 24)
-            drawn = self._draw(questions[:1] if same else questions, n_paths if same else 1, seed, calls, 0, first)
-            drawn = drawn[0] if same else drawn[:, 0]
-            inside = slice(position - begin, end - begin)
-            result[:, position:end] = np.where(free[inside], drawn[:, inside], result[:, position:end])
-            forward = np.stack([c.transform.forward(result[:, position:end, k]) for k, c in enumerate(series.fit.channels)], -1)
-            paths[:, position:end] = np.where(free[inside], forward, paths[:, position:end])
-            position, window = end, window + 1
-        return result
+    def _fill(
+        self, panel: Panel, fits: tuple[SeriesFit, ...], n_paths: int, seed: int, calls: int | None, numbers: Sequence[int] | None = None
+    ) -> list[Array]:
+        prepared, given = self._fitted.prepared(panel, fits), [series.values for series in panel]
+        sampler, seasons = self._sampler(calls), self.frequency.seasons
+        return fill(self.denoiser, prepared, given, seasons, n_paths, sampler, self._lengths, seed=seed, numbers=numbers)
 
-    def _draw(self, questions: Sequence[Question], n_paths: int, seed: int, calls: int | None, drop: int, first: int = 0) -> Array:
+    def _sampler(self, calls: int | None) -> SamplerConfig:
         sampler = self.recipe.sampler
-        if calls is not None:
-            sampler = sampler.model_copy(update={"calls": _within("calls", calls, 1, 256)})
-        return draw_paths(self.denoiser, questions, self.frequency.seasons, n_paths, sampler, seed=seed, first=first, drop=drop)
+        return sampler if calls is None else sampler.model_copy(update={"calls": _within("calls", calls, 1, 256)})
 
-    def _lengths(self) -> tuple[int, int]:
-        """(context, steps of it that the base law alone sees)."""
+    @property
+    def _lengths(self) -> Lengths:
         context, view = self.recipe.windows.lengths(self.frequency.seasons)
-        return context, context - view
+        return Lengths(context - view, view, self.recipe.windows.horizon)
 
-    def _data(self, df: pd.DataFrame | None) -> tuple[Panel, list[Prepared]]:
-        """The panel asked about, and its series with their fits: those of the training by id, new ones from their own history."""
+    @property
+    def data_end(self) -> dict[Hashable, pd.Timestamp]:
+        """The last stamp that training saw of each series. Windows up to there are no test of this model."""
+        self._fitted  # noqa: B018 - raises if there is none
+        return {said["id"]: stamp_of(said["end"]) for said in self.metadata["series"]}
+
+    def _training_panel(self) -> Panel:
+        """The panel fitted on; of a loaded model what its file says of it, without values."""
+        self._fitted  # noqa: B018
+        if self._panel is None and "series" not in self.metadata:
+            raise UserError("this model's file does not say when its series start (an older version wrote it); fit it again")
+        return restored(self.metadata, self.channels, self.frequency) if self._panel is None else self._panel
+
+    def _data(self, df: pd.DataFrame | Panel | None) -> tuple[Panel, tuple[SeriesFit, ...]]:
+        """The panel asked about, and its series' fits: those of the training by id, new ones from their own history."""
         fitted = self._fitted
         if df is None:
             if self._panel is None:
                 raise UserError("this model was loaded from a file, which holds no data; give df")
-            return self._panel, fitted.prepared(self._panel, fitted.series)
+            return self._panel, fitted.fits
         options: dict[str, Any] = {"freq": self.frequency, **self.frame}
-        panel = read_frame(df, **options)
+        panel = df if isinstance(df, Panel) else read_frame(df, **options)
         if panel.channels != self.channels:
             raise UserError(f"the frame's channels {list(panel.channels)} are not the model's {list(self.channels)}")
+        if fitted.pool:
+            return panel, fitted.series * len(panel)
         known = dict(zip(fitted.ids, fitted.series, strict=True))
         new = [series for series in panel if str(series.id) not in known]
         part = Panel(tuple(new), panel.channels, panel.frequency, panel.columns)
         fresh = dict(zip((str(series.id) for series in new), fit_series(part, self._rolls(panel)) if new else (), strict=True))
-        fits: tuple[SeriesFit, ...] = tuple((known | fresh)[str(series.id)] for series in panel)
-        return panel, fitted.prepared(panel, fits)
+        fresh = {name: fit.model_copy(update={"strength": fitted.strength}) for name, fit in fresh.items()}
+        return panel, tuple((known | fresh)[str(series.id)] for series in panel)
 
     @staticmethod
     def _check(n_paths: int, steps: int, columns: int, seed: int) -> None:
@@ -223,7 +240,7 @@ class Forecaster:
     @classmethod
     def load(cls, path: str | Path) -> Forecaster:
         """A saved model, or a training's folder. Raises UserError for what is not there and for files that are no forecasters."""
-        tensors, metadata = load_weights(find_weights(path, {}))
+        tensors, metadata = load_weights(find_model(path))
         if metadata.get("domain") != "timeseries":
             raise UserError(f"{path}: these weights are not a time-series model (domain {metadata.get('domain')!r})")
         recipe = Recipe.model_validate(metadata["recipe"])
@@ -246,13 +263,14 @@ class _Silent:
         pass
 
 
-def _back(series: Prepared, values: Array) -> Array:
-    return np.stack([channel.transform.inverse(values[:, c]) for c, channel in enumerate(series.fit.channels)], -1)
-
-
-def _emptied(series: Prepared, length: int) -> Prepared:
-    blank = np.full((length, series.values.shape[1]), np.nan)
-    return Prepared(series.fit, blank, series.extra, np.zeros((0, series.past.shape[1])), series.static)
+def _stamp(start: str | pd.Timestamp | None) -> pd.Timestamp | None:
+    try:
+        stamp = None if start is None else pd.Timestamp(start)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"start = {start!r} is no date or time ({error})") from error
+    if stamp is pd.NaT:
+        raise UserError(f"start = {start!r} is no date or time")
+    return cast("pd.Timestamp | None", stamp)
 
 
 def _within(name: str, value: int, low: int, high: int) -> int:

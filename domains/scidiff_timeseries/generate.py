@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,55 +28,66 @@ def draw_paths(
     sampler: SamplerConfig,
     *,
     seed: int = 0,
-    first: int = 0,
+    first: int | Sequence[int] = 0,
     drop: int = 0,
+    keep: int | None = None,
     rows: int = _ROWS,
     progress: Callable[[int], None] | None = None,
 ) -> Array:
-    """[question, path, time, channel] in the data's own unit; known entries as given, missing ones NaN. Time starts after ``drop``.
+    """[question, path, time, channel] in the data's own unit; known entries as given, missing ones NaN. Time: ``keep`` after ``drop``.
 
-    Path p of question q is sample number ``first`` + q ``n_paths`` + p: its noise is the same however the questions are batched (``rows``
-    only bounds memory).
+    Path p of question q is sample number ``first`` + q ``n_paths`` + p, or ``first``[q] + p where each question has its own: its noise
+    is the same however the questions are batched (``rows`` only bounds memory). A model that corrects nothing is its base law in any number
+    of calls, and one is made.
     """
-    grid = time_grid(denoiser.schedule, sampler.calls)
+    grid = time_grid(denoiser.schedule, 1 if denoiser.is_base_law else sampler.calls)
+    numbers = torch.tensor([first + q * n_paths for q in range(len(questions))] if isinstance(first, int) else list(first))
     found: list[Array] = []
     each = max(1, rows // n_paths)
     for start in range(0, len(questions), each):
-        chunk = questions[start : start + each]
+        chunk, ids = questions[start : start + each], numbers[start : start + each, None]
         spans = [range(p, min(p + rows, n_paths)) for p in range(0, n_paths, rows)]
-        parts = [_draw(denoiser, chunk, seasons, span, n_paths, sampler, grid, seed, first + start * n_paths, drop) for span in spans]
+        noise = [Noise(seed, (ids + torch.tensor(span)).flatten()) for span in spans]
+        parts = [
+            _draw(denoiser, _cut(chunk, span), seasons, len(span), sampler, grid, each_noise, drop, keep)
+            for span, each_noise in zip(spans, noise, strict=True)
+        ]
         found.append(np.concatenate(parts, 1))
         if progress is not None:
             progress(start + len(chunk))
     return np.concatenate(found)
 
 
+def _cut(questions: Sequence[Question], paths: range) -> list[Question]:
+    """The same with the values of these paths only, where paths have their own."""
+    return [q if q.values.ndim == 2 else replace(q, values=q.values[paths.start : paths.stop]) for q in questions]
+
+
 def _draw(
-    denoiser: TimeSeriesDenoiser, chunk: Sequence[Question], seasons: Sequence[int], paths: range, n_paths: int,
-    sampler: SamplerConfig, grid: torch.Tensor, seed: int, first: int, drop: int,
+    denoiser: TimeSeriesDenoiser, chunk: Sequence[Question], seasons: Sequence[int], paths: int, sampler: SamplerConfig, grid: torch.Tensor,
+    noise: Noise, drop: int, keep: int | None,
 ) -> Array:  # fmt: skip
-    asked = ask(chunk, seasons, paths=len(paths), drop=drop)
+    asked = ask(chunk, seasons, paths=paths, drop=drop, keep=keep)
     batch = asked.batch
-    ids = first + torch.arange(len(chunk))[:, None] * n_paths + torch.tensor(paths)
     drawn = sample(
         denoiser,
         denoiser.process,
         batch.layouts,
-        Noise(seed, ids.flatten()),
+        noise,
         grid,
         RULES["first"],
         batch.state,
         churn=sampler.churn,
         condition=batch.condition,
     ).state[VALUES]
-    y = asked.back(drawn[..., 0]).numpy().reshape(len(chunk), len(paths), *drawn.shape[1:3])
+    y = asked.back(drawn[..., 0]).numpy().reshape(len(chunk), paths, *drawn.shape[1:3])
     mask = batch.layouts[VALUES].mask.numpy().reshape(y.shape)
     known = batch.layouts[VALUES].known
     assert known is not None
-    given = np.stack([question.values[drop:] for question in chunk])[:, None]
+    seen = slice(drop, None if keep is None else drop + keep)
+    given = np.stack([np.broadcast_to(question.values[..., seen, :], y.shape[1:]) for question in chunk])
     y = np.where(known.numpy().reshape(y.shape), given, y)  # exactly, not through the window's unit and back
     y = np.where(mask, y, np.nan)
     for number, question in enumerate(chunk):
-        for c, channel in enumerate(question.series.fit.channels):
-            y[number, ..., c] = channel.transform.inverse(y[number, ..., c])
+        y[number] = question.series.back(y[number], question.begin + drop)
     return y

@@ -69,6 +69,24 @@ class BaseLaw(Config):
         """K over ``length`` times at scale 1, float64."""
         return _covariance(cast("Hashable", self), length)
 
+    def started(self, variance: float) -> BaseLaw:
+        """The same, with the walks' starts such that a window's first value has about this variance, in units of the innovations'. (A power
+        of ten, so that many series share a law.)"""
+        walks = sum(part.weight for part in self.parts if part.kind in ("level", "season"))
+        if not walks:
+            return self
+        rest = sum(part.weight for part in self.parts) - walks
+        exponent = round(math.log10(max((variance - rest) / walks, 1.0)))
+        return self.model_copy(update={"start": 10.0 ** min(exponent, 4)})
+
+    def fast(self, share: float, *, rest: bool = False) -> BaseLaw:
+        """This share of the variance of wander and noise; with ``rest`` all of the walks as well."""
+        if share == 1 and rest:
+            return self
+        scaled = [part.model_copy(update={"weight": share * part.weight}) for part in self.parts if part.kind in ("wander", "noise")]
+        walks = [part for part in self.parts if rest and part.kind in ("level", "season")]
+        return self.model_copy(update={"parts": (*walks, *(part for part in scaled if part.weight > 0))})
+
     def diffuse(self, root: Float[Tensor, "known known"], places: Int[Tensor, " known"]) -> Bool[Tensor, " known"]:
         r"""Which innovations of values at these times, with covariance L L^T, owe most of their variance to the walks' starts: such say
         nothing about volatility. The share is :math:`d \log L_{ii}^2 / d \log v = v \|(L^{-1}U)_i\|^2` where the starts add v U U^T."""
@@ -119,10 +137,12 @@ def _cholesky(k: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
 
 @dataclass(frozen=True)
 class SystemLaw:
-    """One law a channel, and the correlation of the channels' innovations."""
+    """One law a channel, and the correlation of the channels' innovations. ``shared``: of the variance of wander and noise, how much is
+    correlated so; the rest is each channel's own, as errors of measurement and local weather are."""
 
     laws: tuple[BaseLaw, ...]
     correlation: tuple[tuple[float, ...], ...]
+    shared: float = 1.0
 
     def covariance(self, length: int) -> Float[Tensor, "entry entry"]:
         """Over the entries (time, channel), time-major, every channel at scale 1, float64."""
@@ -133,9 +153,13 @@ class SystemLaw:
 def _system_covariance(system: SystemLaw, length: int) -> Tensor:
     if len(system.laws) == 1:
         return system.laws[0].covariance(length)
-    roots = torch.stack([law.root(length) for law in system.laws])
+    together = [law.fast(system.shared, rest=True) for law in system.laws]
+    roots = torch.stack([law.root(length) for law in together])
     r = torch.tensor(system.correlation, dtype=torch.float64)
     full = torch.einsum("ctk,dsk,cd->tcsd", roots, roots, r)
+    if system.shared < 1:
+        for c, law in enumerate(system.laws):
+            full[:, c, :, c] += law.fast(1 - system.shared).covariance(length)
     return full.reshape(length * len(system.laws), -1)
 
 
@@ -180,20 +204,30 @@ def _gain(system: SystemLaw, length: int, channels: int, known_bits: bytes, free
 class Conditioned:
     """A base law given the known entries of a window: free entries ~ N(mean, covariance), in the unit of the values.
 
-    ``free`` [free]: their places in the flattened (time, channel) window. ``scale`` [channel]: the innovations' volatility. ``innovations``
-    [time, channel]: standardised innovations of the known entries (0 where there are none).
+    ``free`` [free]: their places in the flattened (time, channel) window. ``spread`` [free, free]: their covariance at scale 1. ``scale``
+    [..., channel]: the innovations' volatility. ``innovations`` [..., time, channel]: standardised innovations of the known entries (0
+    where there are none). Leading axes: windows that differ in their values alone.
     """
 
     free: Int[Tensor, " free"]
-    mean: Float[Tensor, " free"]
-    covariance: Float[Tensor, "free free"]
-    scale: Float[Tensor, " channel"]
-    innovations: Float[Tensor, "time channel"]
+    mean: Float[Tensor, "*batch free"]
+    spread: Float[Tensor, "free free"]
+    scale: Float[Tensor, "*batch channel"]
+    innovations: Float[Tensor, "*batch time channel"]
+
+    @property
+    def unit(self) -> Float[Tensor, "*batch free"]:
+        """The scale of each free entry's channel."""
+        return self.scale[..., self.free % self.scale.shape[-1]]
+
+    @property
+    def covariance(self) -> Float[Tensor, "*batch free free"]:
+        return self.spread * self.unit[..., :, None] * self.unit[..., None, :]
 
 
 def condition(
     system: SystemLaw,
-    values: Float[Tensor, "time channel"],
+    values: Float[Tensor, "*batch time channel"],
     known: Bool[Tensor, "time channel"],
     free: Bool[Tensor, "time channel"],
     centre: Float[Tensor, " channel"],
@@ -203,21 +237,20 @@ def condition(
 
     ``centre`` and ``volatility`` are the series' long-run level and innovation scale: the law's mean, and what the EWMA starts from.
     """
-    length, channels = values.shape
+    length, channels = known.shape
     one = gain(system, length, known.numpy(), free.numpy())
     anchor = int((one.free // channels).min()) if len(one.free) else length
     surprise = torch.where(known, values.double() - centre, 0.0)
-    innovations, scale = torch.zeros(length, channels, dtype=torch.float64), volatility.double().clone()
+    innovations, scale = torch.zeros_like(surprise), volatility.double().expand(*values.shape[:-2], channels).clone()
     for channel, (places, root, usable) in enumerate(one.whiten):
-        z = torch.linalg.solve_triangular(root, surprise[places, channel, None], upper=False)[:, 0] * usable
+        z = torch.linalg.solve_triangular(root, surprise[..., places, channel, None], upper=False)[..., 0] * usable
         law = system.laws[channel]
         weight = law.decay ** (places - anchor).abs().double() * usable
         total = weight.sum() + law.prior
         if float(total) > 0:
-            scale[channel] = ((weight @ z.square() + law.prior * volatility[channel] ** 2) / total).sqrt()
-        scale[channel] = scale[channel].clamp(min=1e-3 * float(volatility[channel]))
-        innovations[places, channel] = z / scale[channel]
-    unit = scale.repeat(length)
-    mean = centre.double().repeat(length)[one.free] + unit[one.free] * (one.gain @ (surprise / scale).flatten()[one.known])
-    covariance = one.spread * unit[one.free][:, None] * unit[one.free]
-    return Conditioned(one.free, mean, covariance, scale, innovations)
+            scale[..., channel] = ((z.square() @ weight + law.prior * volatility[channel] ** 2) / total).sqrt()
+        scale[..., channel] = scale[..., channel].clamp(min=1e-3 * float(volatility[channel]))
+        innovations[..., places, channel] = z / scale[..., channel, None]
+    scaled = (surprise / scale[..., None, :]).flatten(-2)[..., one.known]
+    mean = centre.double()[one.free % channels] + scale[..., one.free % channels] * (scaled @ one.gain.T)
+    return Conditioned(one.free, mean, one.spread, scale, innovations)

@@ -43,6 +43,11 @@ class CorrectedRoot:
     log_scale: Float[Tensor, "batch free"]
     free: Int[Tensor, "batch free"]
 
+    def deviation(self) -> Float[Tensor, "batch free"]:
+        """Of each free entry by itself."""
+        variance = times(self.root.square(), (2 * self.log_scale).exp())
+        return variance.sqrt()
+
     def spread(self, z: Tensor) -> Tensor:
         white = gather(z, self.free) * self.log_scale.exp()
         return scatter(times(self.root, white), self.free, z)
@@ -101,7 +106,8 @@ class TimeSeriesDenoiser(Denoiser):
     """See the module. ``log_temperature`` and ``strength`` (of the correction) are set after training, on validation windows.
 
     ``condition``: ``base_mean`` [batch, free], ``base_covariance`` [group, free, free] (identity where padded), ``free`` [batch, free],
-    ``features`` [group, time, channel, feature].
+    ``features`` [windows, time, channel, feature], whose windows come in equal groups of rows as well, ``strength`` [group], a series' own
+    factor of the correction.
     """
 
     log_temperature: Tensor
@@ -133,6 +139,11 @@ class TimeSeriesDenoiser(Denoiser):
         return {VALUES: post.Gaussian(x + scatter(mean - gather(x, free), free, x), None, root)}
 
     @property
+    def is_base_law(self) -> bool:
+        """Nothing is corrected and the temperature is 1."""
+        return not bool(self.strength) and not bool(self.log_temperature)
+
+    @property
     def schedule(self) -> Schedule:
         return self.process.fields[VALUES].schedule
 
@@ -140,8 +151,11 @@ class TimeSeriesDenoiser(Denoiser):
         self, x: Tensor, base: BasePosterior, clock: Tensor, layouts: Layouts, condition: Mapping[str, Tensor]
     ) -> tuple[Float[Tensor, "batch free"], Float[Tensor, "batch free"]]:
         """(F, g) on the free entries, of the order of one at the most."""
-        free, paths = condition["free"], len(x) // len(base.root)
-        deviation = base.root.square().sum(-1).sqrt().repeat_interleave(paths, 0)
+        free, features = condition["free"], condition["features"]
+        strength = self.strength.double() * condition["strength"]
+        if not bool(strength.any()):
+            return torch.zeros_like(base.mean), torch.zeros_like(base.mean)
+        deviation = base.root.square().sum(-1).sqrt().repeat_interleave(len(x) // len(base.root), 0)
         layout = layouts[VALUES]
         known = layout.mask & ~layout.free
         columns = (
@@ -152,8 +166,9 @@ class TimeSeriesDenoiser(Denoiser):
             layout.free.to(x),
         )
         sigma = self.schedule.sigma(clock)
-        raw = self.backbone(torch.stack(columns, -1), condition["features"].repeat_interleave(paths, 0), sigma.to(x), layout.mask)
+        features = features.repeat_interleave(len(x) // len(features), 0)
+        raw = self.backbone(torch.stack(columns, -1), features, sigma.to(x), layout.mask)
         shift, log_scale = (gather(raw[..., i : i + 1], free) for i in range(2))
-        strength = self.strength.double()
+        strength = strength.repeat_interleave(len(x) // len(strength), 0)[:, None]
         bound = 2 * SCALED
         return strength * bound * torch.tanh(shift / bound), strength * SCALED * torch.tanh(log_scale / SCALED)

@@ -97,6 +97,19 @@ class Panel:
         start = _index(series.start)
         return int(Grid.fit(self.frequency, start).nearest(start)[0])
 
+    def step(self, series: Series, stamp: pd.Timestamp) -> int:
+        """The step of a series nearest to a stamp, counted from its start; stamps without a zone are in the series' own.
+
+        Raises:
+            UserError: the stamp has a zone and the series' have none.
+        """
+        zone = series.start.tz
+        if zone is None and stamp.tz is not None:
+            raise UserError(f"series {series.id!r} has stamps without a time zone, {stamp} has one; give it without")
+        local = stamp.tz_localize(zone) if stamp.tz is None and zone is not None else stamp
+        grid = Grid.fit(self.frequency, _index(series.start))
+        return int(grid.nearest(_index(local.as_unit(series.start.unit)))[0]) - self.position(series)
+
     def until(self, steps_back: int) -> Panel:
         """The panel as it was ``steps_back`` steps before each series' end; known-future covariates are kept.
 
@@ -106,7 +119,10 @@ class Panel:
         if steps_back < 0:
             raise UserError(f"steps_back = {steps_back}: the panel's past is asked for; give 0 or more")
         cut = [max(len(series) - steps_back, 0) for series in self.series]
-        shorter = [replace(series, values=series.values[:n], past=series.past[:n]) for series, n in zip(self.series, cut, strict=True)]
+        shorter = [
+            replace(one, values=one.values[:n], past=one.past[:n], future=one.future if self.columns.future else one.future[:n])
+            for one, n in zip(self.series, cut, strict=True)
+        ]
         return replace(self, series=tuple(shorter))
 
     def describe(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from scidiff.config import Config
-from scidiff_timeseries.features import calendar, standardise
+from scidiff_timeseries.correlation import correlation
+from scidiff_timeseries.features import calendar, standardise, year_phase
 from scidiff_timeseries.law import condition
 from scidiff_timeseries.panel import Panel, Series
-from scidiff_timeseries.selection import ChannelFit, Rolls, SeriesFit, select
+from scidiff_timeseries.pooled import pooled_fit
+from scidiff_timeseries.selection import ChannelFit, Given, Rolls, SeriesFit, select
 from scidiff_timeseries.windows import Prepared
 
 Array = NDArray[np.float64]
-_SHRINK = 0.05
+_MANY = 10
 _AHEAD = 2048
 """Steps of calendar made beyond the data."""
 
@@ -44,13 +47,21 @@ class Moments(Config):
 
 
 class PanelFit(Config):
-    """Everything that is fitted before a network is: per series (by position in the training panel), and of covariates."""
+    """Everything that is fitted besides the network: per series (by position in the training panel), and of covariates. With ``pool``
+    there is one fit, every series'. ``strength``: that of series that come later."""
 
     series: tuple[SeriesFit, ...]
     ids: tuple[str, ...]
     future: Moments
     past: Moments
     static: Moments
+    pool: bool = False
+    strength: float = 1.0
+
+    @property
+    def fits(self) -> tuple[SeriesFit, ...]:
+        """One for each series of the training panel."""
+        return self.series * len(self.ids) if self.pool else self.series
 
     def prepared(self, panel: Panel, fits: tuple[SeriesFit, ...]) -> list[Prepared]:
         """The panel's series with the given fits."""
@@ -60,55 +71,63 @@ class PanelFit(Config):
         length = len(series) + _AHEAD
         future = np.full((length, series.future.shape[1]), np.nan)
         future[: min(len(series.future), length)] = series.future[:length]
-        extra = np.concatenate((calendar(panel.frequency, panel.stamps(series, 0, length)), self.future.apply(future)), 1)
+        far = replace(series, start=series.start.as_unit("us"))  # nanoseconds end in 2262, which quarters reach
+        stamps = panel.stamps(far, 0, length)
+        extra = np.concatenate((calendar(panel.frequency, stamps), self.future.apply(future)), 1)
         static = self.static.apply(series.static[None])[0]
-        return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static)
+        return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, year_phase(stamps))
 
 
 def fit_series(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None) -> tuple[SeriesFit, ...]:
     """A base law for every channel of every series, and the correlation of each system's innovations."""
-    flat = [series.values[:, c] for series in panel for c in range(len(panel.channels))]
+    count, phases = len(panel.channels), [_year(panel, series) for series in panel]
+    flat = [Given(series.values[:, c], *year) for series, year in zip(panel, phases, strict=True) for c in range(count)]
     chosen = select(flat, panel.frequency.seasons, rolls, progress)
-    count = len(panel.channels)
     fits: list[SeriesFit] = []
     for number, series in enumerate(panel):
         channels = tuple(chosen[number * count : (number + 1) * count])
-        fits.append(SeriesFit(channels=channels, correlation=_correlation(channels, series.values, rolls.context)))
+        fits.append(SeriesFit(channels=channels, correlation=_correlation(channels, series.values, phases[number][0], rolls.context)))
     return tuple(fits)
 
 
-def _correlation(channels: tuple[ChannelFit, ...], values: Array, context: int) -> tuple[tuple[float, ...], ...]:
-    """Of the standardised innovations over the last windows, pairs of known ones only, shrunk a little towards independence and made
-    positive definite."""
+def _year(panel: Panel, series: Series) -> tuple[Array, float]:
+    """(times of the year, steps of a year)."""
+    stamps = panel.stamps(series, 0, len(series))
+    days = np.ptp(stamps.to_numpy()) / np.timedelta64(1, "D") if len(stamps) else 0.0
+    return year_phase(stamps), (len(stamps) - 1) * 365.25 / days if days else np.inf
+
+
+def _correlation(channels: tuple[ChannelFit, ...], values: Array, phase: Array, context: int) -> tuple[tuple[float, ...], ...]:
+    """Of the standardised innovations over the last windows."""
     count = len(channels)
     if count == 1:
         return ((1.0,),)
     single = SeriesFit(channels=channels, correlation=tuple(tuple(float(i == j) for j in range(count)) for i in range(count)))
     centre, volatility = (torch.tensor([getattr(c, name) for c in channels]).double() for name in ("centre", "volatility"))
     rows: list[Array] = []
+    x_all = np.stack([c.transform.forward(values[:, i], phase) for i, c in enumerate(channels)], 1)
     for end in range(len(values), max(len(values) - 20 * context, 0), -context):
-        x = np.stack([c.transform.forward(values[max(end - context, 0) : end, i]) for i, c in enumerate(channels)], 1)
+        x = x_all[max(end - context, 0) : end]
         known = torch.from_numpy(np.isfinite(x))
         made = condition(single.system, torch.from_numpy(x), known, known & False, centre, volatility)
         rows.append(torch.where(made.innovations != 0, made.innovations, torch.nan).numpy())
-    z = np.concatenate(rows)
-    seen = np.isfinite(z)
-    clipped = np.where(seen, np.clip(z, -4, 4), 0.0)
-    pairs = seen.T.astype(float) @ seen
-    power = np.einsum("ti,ti,tj->ij", clipped, clipped, seen.astype(float))
-    r = (clipped.T @ clipped) / np.sqrt(np.maximum(power * power.T, 1e-12))
-    r = np.where(pairs >= 10, r, 0.0) * (1 - _SHRINK)
-    np.fill_diagonal(r, 1.0)
-    eigenvalues, axes = np.linalg.eigh(0.5 * (r + r.T))
-    r = (axes * np.maximum(eigenvalues, 0.01)) @ axes.T
-    scale = 1 / np.sqrt(np.diag(r))
-    return tuple(tuple(row) for row in (scale[:, None] * r * scale).tolist())
+    return correlation(np.concatenate(rows))
 
 
-def fit_panel(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None) -> PanelFit:
-    """Everything before the network, from the panel's values and what of its covariates goes with them."""
+def fit_panel(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None, pool: bool | None = None) -> PanelFit:
+    """Everything before the network, from the panel's values and what of its covariates goes with them.
+
+    ``pool``: one fit for all series (:mod:`scidiff_timeseries.pooled`); None where :func:`too_short` says so.
+    """
+    pool = too_short(panel, rolls) if pool is None else pool
+    if pool:
+        tables = [series.values for series in panel]
+        fits: tuple[SeriesFit, ...] = (pooled_fit(tables, panel.frequency.seasons, rolls.context + rolls.horizon),)
+    else:
+        fits = fit_series(panel, rolls, progress)
     return PanelFit(
-        series=fit_series(panel, rolls, progress),
+        series=fits,
+        pool=pool,
         ids=tuple(str(series.id) for series in panel),
         future=Moments.of([series.future[: len(series)] for series in panel]),
         past=Moments.of([series.past for series in panel]),
@@ -116,10 +135,16 @@ def fit_panel(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None
     )
 
 
+def too_short(panel: Panel, rolls: Rolls) -> bool:
+    """Are there many series, most of which leave no window to compare base laws on?"""
+    alone = sum(bool(rolls.cuts(len(series))) for series in panel)
+    return len(panel) >= _MANY and 2 * alone < len(panel)
+
+
 def describe(fit: PanelFit) -> list[dict[str, Any]]:
     """One row a channel: what was chosen."""
     return [
-        {"series": name, "channel": c, "transform": channel.transform.name, "base law": channel.law.name, "volatility": channel.volatility}
-        for name, series in zip(fit.ids, fit.series, strict=True)
+        {"series": name, "channel": c, "transform": channel.transform.title, "base law": channel.law.name, "volatility": channel.volatility}
+        for name, series in zip(["all"] if fit.pool else fit.ids, fit.series, strict=True)
         for c, channel in enumerate(series.channels)
     ]

@@ -9,6 +9,11 @@ from pydantic import Field
 from scidiff.config import Config
 from scidiff.train.loop import TrainConfig
 from scidiff_timeseries.backbone import BackboneConfig
+from scidiff_timeseries.panel import Panel
+from scidiff_timeseries.selection import Rolls
+
+_COMPARED = 2000
+"""Windows on which base laws are compared, about: each costs a fraction of a millisecond for each of them."""
 
 
 class Questions(Config):
@@ -29,13 +34,21 @@ class WindowConfig(Config):
     context: int | None = Field(default=None, ge=2, le=4096)
     view: int | None = Field(default=None, ge=0, le=4096)
     rolls: int = Field(default=5, ge=1, le=100, description="windows at the end of the data that validate: selection and calibration")
-    selection_rolls: int = Field(default=20, ge=1, le=100, description="windows on which base laws are compared, validation included")
+    selection_rolls: int | None = Field(default=None, ge=1, le=100, description="windows a series on which base laws are compared")
+
+    pool: bool | None = Field(default=None, description="one fit of all series; by default where most are too short for one each")
 
     def lengths(self, seasons: tuple[int, ...]) -> tuple[int, int]:
         """(context, view)."""
         longest = max(seasons, default=1)
         context = self.context or max(60, 2 * self.horizon, min(3 * longest, 512))
         return context, min(context, self.view if self.view is not None else max(2 * self.horizon, 60))
+
+    def selection(self, panel: Panel) -> Rolls:
+        """On what base laws are compared: the last windows, those that validate included; by default 5 to 60 a series, the fewer the more
+        series there are."""
+        auto = min(max(_COMPARED // (len(panel) * len(panel.channels)), 5), 60)
+        return Rolls(self.horizon, self.selection_rolls or auto, self.lengths(panel.frequency.seasons)[0])
 
 
 class SamplerConfig(Config):
@@ -45,11 +58,17 @@ class SamplerConfig(Config):
     churn: float = Field(default=1.0, ge=0, le=1)
 
 
-def default_training() -> TrainConfig:
-    return TrainConfig(
-        steps=1500, batch_size=64, learning_rate=1e-3, warmup=100, clip_norm=1.0, ema_decay=0.995, self_conditioning=0.0,
-        validate_every=250, preview_every=10**6, save_every=250,
-    )  # fmt: skip
+class SeriesTraining(TrainConfig):
+    """:class:`~scidiff.train.loop.TrainConfig` with defaults for small networks on series."""
+
+    steps: int = Field(default=1500, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    warmup: int = Field(default=100, ge=0)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    self_conditioning: float = Field(default=0.0, ge=0, le=0, description="the network is not shown its own answer")
+    save_every: int = Field(default=250, ge=1)
+    validate_every: int = Field(default=250, ge=1)
+    preview_every: int = Field(default=10**6, ge=1)
 
 
 class Recipe(Config):
@@ -61,4 +80,4 @@ class Recipe(Config):
     questions: Questions = Field(default_factory=Questions)
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     sampler: SamplerConfig = Field(default_factory=SamplerConfig)
-    train: TrainConfig = Field(default_factory=default_training)
+    train: SeriesTraining = Field(default_factory=SeriesTraining)

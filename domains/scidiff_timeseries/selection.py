@@ -1,8 +1,7 @@
 """Which base law and which transform a series gets: all candidates forecast the last windows of its training data, and the best is taken.
 
-What is compared is the CRPS of the candidates' exact quantiles in the data's own unit. A handful of windows of one series says little, so a
-series' own losses are averaged with the panel's, and of the candidates that are within a standard error of the best the simplest is
-taken (they are listed from simple to structured). Nothing after the training data is looked at.
+What is compared is the CRPS of the candidates' exact quantiles in the data's own unit. How much a series' own windows count beside the
+panel's is chosen by leaving windows out (:mod:`scidiff_timeseries.ranking`). Nothing after the training data is looked at.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
 from scidiff.config import Config
+from scidiff_timeseries.arrays import rows
 from scidiff_timeseries.law import BaseLaw, Part, SystemLaw, gain
+from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.transforms import Transform, candidates
 
 Array = NDArray[np.float64]
-Key = tuple[str, int]
 LEVELS = np.arange(1, 10) / 10
 _NORMAL = ndtri(LEVELS)
-_SHARED = 5
-"""How many windows of a series' own weigh as much as the panel's mean."""
-_WORST = 10.0
+_WINDOWS = 50
 _SHORTEST = 8
 """A series with fewer values gets the panel's choice."""
 
@@ -40,14 +38,17 @@ class ChannelFit(Config):
 
 
 class SeriesFit(Config):
-    """All channels, and the correlation of their innovations."""
+    """All channels, the correlation of their innovations (``shared``: see :class:`~scidiff_timeseries.law.SystemLaw`), and by what the
+    network's correction is multiplied."""
 
     channels: tuple[ChannelFit, ...]
     correlation: tuple[tuple[float, ...], ...]
+    shared: float = 1.0
+    strength: float = 1.0
 
     @property
     def system(self) -> SystemLaw:
-        return SystemLaw(tuple(channel.law for channel in self.channels), self.correlation)
+        return SystemLaw(tuple(channel.law for channel in self.channels), self.correlation, self.shared)
 
 
 def candidate_laws(seasons: Sequence[int]) -> list[BaseLaw]:
@@ -64,7 +65,7 @@ def candidate_laws(seasons: Sequence[int]) -> list[BaseLaw]:
 
     found = [law(f"random walk, EWMA {d}", d, level=1.0) for d in (0.95, 0.99)]
     found += [law(f"local level {share}", 0.99, level=share, noise=1 - share) for share in (0.5, 0.1, 0.01)]
-    found += [law(f"damped level {memory}", 0.99, level=0.02, wander=1.0, memory=memory, noise=0.01) for memory in (0.9, 0.98)]
+    found += [law(f"damped level {memory}", 0.99, level=0.02, wander=1.0, memory=memory, noise=0.01) for memory in (0.5, 0.75, 0.9, 0.98)]
     for m in seasons:
         found.append(law(f"seasonal random walk {m}", 0.99, level=0.01, **{f"s{m}": 1.0}, noise=0.01))
         found.append(law(f"local level, season {m}", 0.99, level=0.1, **{f"s{m}": 0.1}, noise=1.0))
@@ -92,29 +93,29 @@ class Rolls:
         return [cut for cut in cuts if cut >= max(_SHORTEST, self.horizon)]
 
 
-def innovations(law: BaseLaw, rows: Array) -> tuple[Array, NDArray[np.bool_]]:
+def innovations(law: BaseLaw, x: Array) -> tuple[Array, NDArray[np.bool_]]:
     """(standardised innovations, which of them count) of windows [window, time] with their level taken off, for a law at scale 1."""
-    z, usable = np.zeros(rows.shape), np.zeros(rows.shape, dtype=bool)
-    for pattern, members in _by_pattern(rows):
-        places, root, counted = gain(_single(law), rows.shape[1], pattern[:, None], np.zeros_like(pattern)[:, None]).whiten[0]
+    z, usable = np.zeros(x.shape), np.zeros(x.shape, dtype=bool)
+    for pattern, members in _by_pattern(x):
+        places, root, counted = gain(_single(law), x.shape[1], pattern[:, None], np.zeros_like(pattern)[:, None]).whiten[0]
         at = places.numpy()
         if len(at):
-            z[np.ix_(members, at)] = solve_triangular(root.numpy(), rows[np.ix_(members, at)].T, lower=True).T
+            z[np.ix_(members, at)] = solve_triangular(root.numpy(), x[np.ix_(members, at)].T, lower=True).T
         usable[np.ix_(members, at)] = counted.numpy()
     return z, usable
 
 
-def forecasts(law: BaseLaw, rows: Array, volatility: Array, horizon: int) -> tuple[Array, Array]:
+def forecasts(law: BaseLaw, x: Array, volatility: Array, horizon: int) -> tuple[Array, Array]:
     """(means, deviations) [window, horizon] of the base law after each of the windows [window, time] with their level taken off."""
-    windows, length = rows.shape
+    windows, length = x.shape
     mean, deviation = np.zeros((windows, horizon)), np.zeros((windows, horizon))
-    z, usable = innovations(law, rows)
+    z, usable = innovations(law, x)
     weight = usable * law.decay ** np.arange(length, 0, -1)
     scale = np.sqrt(((weight * z**2).sum(1) + law.prior * volatility**2) / (weight.sum(1) + law.prior))
-    for pattern, members in _by_pattern(rows):
+    for pattern, members in _by_pattern(x):
         known = np.concatenate((pattern, np.zeros(horizon, dtype=bool)))
         one = gain(_single(law), length + horizon, known[:, None], (np.arange(length + horizon) >= length)[:, None])
-        mean[members] = rows[np.ix_(members, pattern.nonzero()[0])] @ one.gain.numpy().T
+        mean[members] = x[np.ix_(members, pattern.nonzero()[0])] @ one.gain.numpy().T
         deviation[members] = scale[members, None] * np.sqrt(one.spread.diagonal().numpy())
     return mean, deviation
 
@@ -123,33 +124,50 @@ def _single(law: BaseLaw) -> SystemLaw:
     return SystemLaw((law,), ((1.0,),))
 
 
-def _by_pattern(rows: Array) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
+def _by_pattern(x: Array) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
     """(known entries, numbers of the windows that have just these)."""
-    patterns, member = np.unique(np.isfinite(rows), axis=0, return_inverse=True)
+    patterns, member = np.unique(np.isfinite(x), axis=0, return_inverse=True)
     return [(pattern, np.flatnonzero(member.ravel() == number)) for number, pattern in enumerate(patterns)]
 
 
 @dataclass(frozen=True)
+class Given:
+    """One channel of a series: ``values`` [time], the times of the ``year`` they belong to [time], and how many steps a year has."""
+
+    values: Array
+    year: Array
+    per_year: float
+
+
+@dataclass(frozen=True)
 class _Trial:
-    """The windows of all channels under one transform: what was before, what came, and whose they are."""
+    """The windows of all channels: whose they are, where they begin, what was ``before`` (in columns: value, time of the year) and
+    ``after``."""
 
     owner: NDArray[np.intp]
     before: Array
     after: Array
 
     @classmethod
-    def of(cls, panel: Sequence[Array], rolls: Rolls) -> _Trial:
+    def of(cls, panel: Sequence[Given], rolls: Rolls) -> _Trial:
         owner, before, after = [], [], []
-        for number, y in enumerate(panel):
-            for cut in rolls.cuts(len(y)):
-                padded = np.concatenate((np.full(rolls.context, np.nan), y[:cut]))[-rolls.context :]
-                if np.isfinite(padded).any() and np.isfinite(y[cut : cut + rolls.horizon]).any():
+        for number, one in enumerate(panel):
+            table = np.stack((one.values, one.year), 1)
+            for cut in rolls.cuts(len(table)):
+                made = rows(table, cut - rolls.context, cut), rows(table, cut, cut + rolls.horizon)
+                if all(np.isfinite(part[:, 0]).any() for part in made):
                     owner.append(number)
-                    before.append(padded)
-                    after.append(y[cut : cut + rolls.horizon])
+                    before.append(made[0])
+                    after.append(made[1])
         if not owner:
-            return cls(np.zeros(0, dtype=np.intp), np.zeros((0, rolls.context)), np.zeros((0, rolls.horizon)))
+            return cls(np.zeros(0, dtype=np.intp), np.zeros((0, rolls.context, 2)), np.zeros((0, rolls.horizon, 2)))
         return cls(np.array(owner), np.stack(before), np.stack(after))
+
+    def by_roll(self, losses: Array, owners: int, rolls: int) -> Array:
+        """[owner, roll], NaN where there is no such window."""
+        table, first = np.full((owners, rolls), np.nan), np.searchsorted(self.owner, self.owner)
+        table[self.owner, np.arange(len(self.owner)) - first] = losses
+        return table
 
     def losses(self, law: BaseLaw, transforms: Sequence[Transform | None]) -> Array:
         """The quantile loss of each window, in the data's unit; infinite where the owner has no such transform."""
@@ -157,15 +175,15 @@ class _Trial:
         able = np.array([transforms[owner] is not None for owner in self.owner], dtype=bool)
         if not able.any():
             return found
-        owners = self.owner[able]
-        rows = np.stack([_given(transforms[o]).forward(row) for o, row in zip(owners, self.before[able], strict=True)])
-        level = np.nanmean(rows, axis=1, keepdims=True)
-        z, usable = innovations(law, rows - level)
+        owners, before, after = self.owner[able], self.before[able], self.after[able]
+        x = np.stack([_given(transforms[o]).forward(*row.T) for o, row in zip(owners, before, strict=True)])
+        level = np.nanmean(x, axis=1, keepdims=True)
+        z, usable = innovations(law, x - level)
         volatility = np.sqrt((usable * z**2).sum(1) / np.maximum(usable.sum(1), 1))
-        mean, deviation = forecasts(law, rows - level, volatility, self.after.shape[1])
+        mean, deviation = forecasts(law, x - level, volatility, after.shape[1])
         q = (mean + level)[:, None] + _NORMAL[:, None] * deviation[:, None]
-        q = np.stack([_given(transforms[o]).inverse(one) for o, one in zip(owners, q, strict=True)])
-        truth = self.after[able][:, None]
+        q = np.stack([_given(transforms[o]).inverse(one, year) for o, one, year in zip(owners, q, after[..., 1], strict=True)])
+        truth = after[:, None, :, 0]
         found[able] = np.nansum(2 * np.abs((q - truth) * ((truth <= q) - LEVELS[:, None])), axis=(1, 2))
         return found
 
@@ -175,63 +193,55 @@ def _given(transform: Transform | None) -> Transform:
     return transform
 
 
-def channel_fit(transform: Transform, law: BaseLaw, y: Array, context: int) -> ChannelFit | None:
-    """Level and long-run volatility; None where the law leaves no innovation to measure."""
-    x = transform.forward(y)
+def channel_fit(transform: Transform, law: BaseLaw, given: Given, context: int) -> ChannelFit | None:
+    """Level, long-run volatility over the last windows, and from the variance of all values that of the walks' starts; None where the law
+    leaves no innovation to measure."""
+    x = transform.forward(given.values, given.year)
     level = float(np.nanmean(x))
-    z, usable = innovations(law, (x[-context:] - level)[None])
+    count = min(max(len(x) // context, 1), _WINDOWS)
+    z, usable = innovations(law, rows((x - level)[:, None], len(x) - count * context, len(x)).reshape(count, context))
     volatility = float(np.sqrt((usable * z**2).sum() / max(usable.sum(), 1)))
-    return ChannelFit(transform=transform, law=law, centre=level, volatility=volatility) if volatility > 0 else None
+    if volatility <= 0:
+        return None
+    started = law.started(float(np.nanvar(x)) / volatility**2)
+    return ChannelFit(transform=transform, law=started, centre=level, volatility=volatility)
 
 
-def select(panel: Sequence[Array], seasons: Sequence[int], rolls: Rolls, progress: Callable[[int], None] | None = None) -> list[ChannelFit]:
-    """One :class:`ChannelFit` for each of the given values [time] (a channel of a series), chosen as the module says."""
-    laws = candidate_laws([m for m in seasons if 2 * m <= rolls.context])
-    allowed = [{transform.name: transform for transform in candidates(y)} for y in panel]
+def laws_for(seasons: Sequence[int], rolls: Rolls) -> list[BaseLaw]:
+    """The candidates: of seasons, those that the context holds twice."""
+    return candidate_laws([m for m in seasons if 2 * m <= rolls.context])
+
+
+def select(panel: Sequence[Given], seasons: Sequence[int], rolls: Rolls, progress: Callable[[int], None] | None = None) -> list[ChannelFit]:
+    """One :class:`ChannelFit` for each of the given channels of series, chosen as the module says."""
+    laws = laws_for(seasons, rolls)
+    allowed = [{transform.name: transform for transform in candidates(one.values, one.year, one.per_year)} for one in panel]
     trial = _Trial.of(panel, rolls)
-    names = sorted({name for each in allowed for name in each})
-    table: dict[Key, Array] = {}
-    for number, law in enumerate(laws):
-        for name in names:
-            table[name, number] = trial.losses(law, [each.get(name) for each in allowed])
+    keys, losses = [(name, number) for number in range(len(laws)) for name in _names(allowed)], []
+    for name, number in keys:
+        losses.append(trial.by_roll(trial.losses(laws[number], [each.get(name) for each in allowed]), len(panel), rolls.count))
         if progress is not None:
             progress(number + 1)
-    shared, fits = _shared(table, trial.owner), []
-    for owner, y in enumerate(panel):
-        own = {key: losses[trial.owner == owner] for key, losses in table.items() if key[0] in allowed[owner]}
-        fits.append(_chosen(y, own, shared, laws, rolls.context))
+    table = np.stack(losses)
+    ranked = scores(table, trust(table)).argsort(0, kind="stable")
+    fits: list[ChannelFit] = []
+    for owner, given in enumerate(panel):
+        able = [keys[k] for k in ranked[:, owner] if keys[k][0] in allowed[owner]]
+        fits.append(_fitted(given, [(allowed[owner][name], laws[number]) for name, number in able], rolls.context))
     return fits
 
 
-def _shared(table: dict[Key, Array], owner: NDArray[np.intp]) -> dict[Key, float]:
-    """The panel's mean of each candidate's loss relative to its owner's best."""
-    if not len(owner):
-        return {}
-    each = np.stack(list(table.values()))
-    mean = np.stack([each[:, owner == one].mean(1) for one in np.unique(owner)], 1)
-    best = mean.min(0)
-    relative = np.clip(mean / np.where(best > 0, best, 1.0), None, _WORST)
-    return dict(zip(table, relative.mean(1).tolist(), strict=True))
+def _names(allowed: Sequence[dict[str, Transform]]) -> list[str]:
+    return sorted({name for each in allowed for name in each})
 
 
-def _chosen(y: Array, own: dict[Key, Array], shared: dict[Key, float], laws: Sequence[BaseLaw], context: int) -> ChannelFit:
-    by_name = {transform.name: transform for transform in candidates(y)}
-    own = {key: each for key, each in own.items() if len(each) and np.isfinite(each).all()}
-    unit = min((float(each.mean()) for each in own.values()), default=0.0) or 1.0
-    score: dict[Key, Array] = {}
-    for key in own or shared:
-        if key[0] in by_name:
-            each = own.get(key, np.full(1, unit)) / unit
-            trust = len(own.get(key, ())) / (len(own.get(key, ())) + _SHARED)
-            score[key] = trust * each + (1 - trust) * shared.get(key, _WORST)
-    if score:
-        best = min(score.values(), key=lambda each: each.mean())
-        margin = {key: (each - best).std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0 for key, each in score.items()}
-        near = {key: each for key, each in score.items() if each.mean() - best.mean() <= margin[key]}
-        for name, j in sorted(near, key=lambda key: (key[1], near[key].mean())):
-            fit = channel_fit(by_name[name], laws[j], y, context)
+def _fitted(given: Given, ranked: Sequence[tuple[Transform, BaseLaw]], context: int) -> ChannelFit:
+    """The first that leaves an innovation to measure; a walk that hardly moves for series that are constant or empty."""
+    seen = given.values[np.isfinite(given.values)]
+    if len(seen):
+        for transform, law in ranked:
+            fit = channel_fit(transform, law, given, context)
             if fit is not None:
                 return fit
-    seen = y[np.isfinite(y)]
     level = float(seen.mean()) if len(seen) else 0.0
-    return ChannelFit(transform=Transform(), law=laws[0], centre=level, volatility=max(1e-6 * abs(level), 1e-12))
+    return ChannelFit(transform=Transform(), law=ranked[0][1], centre=level, volatility=max(1e-6 * abs(level), 1e-12))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.random import Noise
 from scidiff.train.task import Batch, Preview
 from scidiff_timeseries.backbone import BackboneConfig, ConvNet
+from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.features import calendar_width
 from scidiff_timeseries.model import VALUES, TimeSeriesDenoiser
 from scidiff_timeseries.panel import Panel
 from scidiff_timeseries.prepare import PanelFit
-from scidiff_timeseries.questions import pattern, uniforms
+from scidiff_timeseries.provenance import provenance
+from scidiff_timeseries.questions import pattern, sizes, uniforms
 from scidiff_timeseries.recipe import Recipe
 from scidiff_timeseries.windows import Prepared, Question, ask, feature_width
 
@@ -42,12 +46,14 @@ def width_of(panel: Panel) -> int:
 class TimeSeriesTask:
     """Implements :class:`scidiff.train.task.Task` for series [all of them] of which the last ``windows.rolls`` horizons validate."""
 
-    def __init__(self, recipe: Recipe, panel: Panel, fit: PanelFit) -> None:
-        self.recipe, self.panel, self.fit = recipe, panel, fit
+    def __init__(self, recipe: Recipe, panel: Panel, fit: PanelFit, about: Mapping[str, Any] | None = None) -> None:
+        self.recipe, self.panel, self.fit, self.about = recipe, panel, fit, dict(about or {})
         self.seasons = panel.frequency.seasons
         self.context, self.view = recipe.windows.lengths(self.seasons)
-        self.prepared = fit.prepared(panel, fit.series)
-        self.sizes = torch.ones(EXAMPLES, dtype=torch.int64)
+        self.prepared = fit.prepared(panel, fit.fits)
+        u = uniforms(recipe.train.seed, torch.arange(EXAMPLES), 6)
+        shape = (self.view + recipe.windows.horizon, len(panel.channels))
+        self.sizes = torch.from_numpy(sizes(recipe.questions, u, shape, recipe.windows.horizon))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
             self.denoiser: Denoiser = build_denoiser(recipe.backbone, width_of(panel), len(panel.channels))
@@ -74,11 +80,17 @@ class TimeSeriesTask:
         begin = end - self.context - horizon
         values = series.window(begin, end)
         shape = (self.view + horizon, values.shape[1])
-        free = np.zeros(values.shape, dtype=bool)
-        free[self.context - self.view :] = pattern(self.recipe.questions, u[:4], self.recipe.train.seed, example, shape, horizon)
-        if free[self.context - self.view :].all():  # everything: nothing before it is known either
-            values[: self.context - self.view] = np.nan
+        free, lead = np.zeros(values.shape, dtype=bool), self.context - self.view
+        free[lead:], shown = pattern(self.recipe.questions, u[:4], self.recipe.train.seed, example, shape, horizon)
+        if shown:
+            values[: lead + shown] = np.nan
         return Question(series, begin, values, free).answerable()
+
+    def strengthen(self, strengths: Sequence[float], later: float) -> None:
+        """Give every series its factor of the network's correction, and say that of series that come later."""
+        series = tuple(fit.model_copy(update={"strength": one}) for fit, one in zip(self.fit.series, strengths, strict=True))
+        self.fit = self.fit.model_copy(update={"series": series, "strength": later})
+        self.prepared = [replace(one, fit=fit) for one, fit in zip(self.prepared, self.fit.fits, strict=True)]
 
     def validation(self, limit: int = 512) -> list[Question]:
         """Forecasts of the last ``rolls`` horizons; evenly spread if there are more than ``limit``."""
@@ -89,25 +101,28 @@ class TimeSeriesTask:
         asked = [forecast_question(series, end, horizon, self.context).answerable() for series, end in kept]
         return [question for question in asked if question.free.any()]
 
-    @torch.no_grad()
     def validate(self, denoiser: Denoiser) -> dict[str, float]:
-        """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts, and at t = 1,
-        where the whole horizon is forecast in one call."""
+        """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts: at all times, and
+        at t = 1, where the whole horizon is forecast in one call."""
         assert isinstance(denoiser, TimeSeriesDenoiser)
-        questions, sums, entries = self.validation(), {"gain": 0.0, "gain_at_1": 0.0}, 0
-        strength = denoiser.strength.clone()
+        strength = float(denoiser.strength)
+        return {f"gain{suffix}": self.gains(denoiser, [strength], t)[strength] for suffix, t in (("", None), ("_at_1", 1.0))}
+
+    @torch.no_grad()
+    def gains(self, denoiser: TimeSeriesDenoiser, strengths: Sequence[float], t: float | None = 1.0) -> dict[float, float]:
+        """As :meth:`validate`, for other strengths of the correction. ``t`` None: times spread over (0, 1)."""
+        questions, sums, entries = self.validation(), dict.fromkeys((0.0, *strengths), 0.0), 0
+        given = denoiser.strength.clone()
         for start in range(0, len(questions), _VALIDATION_BATCH):
             batch = ask(questions[start : start + _VALIDATION_BATCH], self.seasons, drop=self.context - self.view).batch
             count = len(batch.state[VALUES])
-            for name, t in (("gain", (torch.arange(count).double() + 0.5) / count), ("gain_at_1", torch.ones(count).double())):
-                scores: list[float] = []
-                for used in (torch.zeros_like(strength), strength):
-                    denoiser.strength.copy_(used)
-                    scores.append(self._score(denoiser, batch, t, start))
-                sums[name] += scores[0] - scores[1]
+            times = (torch.arange(count).double() + 0.5) / count if t is None else torch.full((count,), t, dtype=torch.float64)
+            for strength in sums:
+                denoiser.strength.fill_(strength)
+                sums[strength] += self._score(denoiser, batch, times, start)
             entries += int(batch.layouts[VALUES].free.sum())
-        denoiser.strength.copy_(strength)
-        return {name: value / max(entries, 1) for name, value in sums.items()}
+        denoiser.strength.copy_(given)
+        return {strength: (sums[0.0] - sums[strength]) / max(entries, 1) for strength in strengths}
 
     def _score(self, denoiser: TimeSeriesDenoiser, batch: Batch, t: Tensor, start: int) -> float:
         x, layouts = batch.state, batch.layouts
@@ -118,18 +133,32 @@ class TimeSeriesTask:
         return float(posterior.log_score(x[VALUES], layouts[VALUES]).sum())
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
-        return Preview({})
+        """Fan charts of the newest validation windows, and the scores of all."""
+        from scidiff_timeseries.preview import preview  # it asks tasks
+
+        assert isinstance(denoiser, TimeSeriesDenoiser)
+        return preview(self, denoiser, folder, step)
+
+    def finish(self, denoiser: Denoiser) -> dict[str, Any]:
+        """Calibrate on the validation windows."""
+        from scidiff_timeseries.calibration import calibrate  # it asks tasks
+
+        assert isinstance(denoiser, TimeSeriesDenoiser)
+        with late_bar("calibrating"):
+            return {"calibration": calibrate(denoiser, self, self.recipe.sampler)}
 
     def metadata(self) -> dict[str, Any]:
         recipe = self.recipe
         return {
             "domain": "timeseries",
             "name": recipe.name,
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json", exclude={"data"}),  # a model holds no data, nor where they were
+            **self.about,
             "fit": self.fit.model_dump(mode="json"),
             "frequency": self.panel.frequency.name,
             "channels": [str(channel) for channel in self.panel.channels],
             "features": width_of(self.panel),
+            **provenance(self.panel),
         }
 
 

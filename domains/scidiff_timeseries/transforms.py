@@ -1,4 +1,10 @@
-"""Monotone transforms of values, chosen on the training data and stated: identity, log (positive values), asinh (heavy tails)."""
+r"""Monotone transforms of values, chosen on the training data and stated: identity, log (positive values), asinh (heavy tails), rectified.
+
+Rectified is for amounts that are often exactly zero, such as rain: :math:`y = \max(x, 0)^3` in some unit, so the cube root of what
+fell, and the latent value -d where nothing did. d is such that a normal law with the latent values' mean and variance is negative as often
+as the data are zero: simulated series are then dry as often as observed ones. Each may go with a year's cycle
+(:mod:`scidiff_timeseries.climate`), which is taken off after it.
+"""
 
 from __future__ import annotations
 
@@ -7,44 +13,100 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.optimize import root_scalar
+from scipy.special import ndtri
 
 from scidiff.config import Config
+from scidiff_timeseries.climate import Climate, fit_climate
 
 Array = NDArray[np.float64]
+_OFTEN = 0.05
 _LARGEST = 700.0
 """exp and sinh of more are infinite."""
 
 
 class Transform(Config):
-    """``name``, and the unit of asinh: asinh(y / unit) is linear well below it and logarithmic well above."""
+    """``name``, the ``unit`` of asinh and rectified (asinh(y / unit) is linear well below it and logarithmic well above), and ``zero``, the
+    latent value of zeros."""
 
-    name: Literal["identity", "log", "asinh"] = "identity"
+    name: Literal["identity", "log", "asinh", "rectified"] = "identity"
     unit: float = Field(default=1.0, gt=0)
+    zero: float = Field(default=0.0, le=0)
+    climate: Climate | None = None
 
-    def forward(self, y: Array) -> Array:
-        """NaN stays NaN. Raises ValueError for values <= 0 under log."""
+    @property
+    def title(self) -> str:
+        return self.name if self.climate is None else f"{self.name}, year's cycle"
+
+    def forward(self, y: Array, phase: Array) -> Array:
+        """Of values [..., time] at times of the year [time]. NaN stays NaN. Raises ValueError for values <= 0 under log, and < 0 under
+        rectified."""
+        x = self._forward(y)
+        if self.climate is None:
+            return x
+        mean, scale = self.climate.moments(phase)
+        return (x - mean) / scale
+
+    def inverse(self, x: Array, phase: Array) -> Array:
+        """Of values [..., time] at times of the year [time]. Finite for every finite x."""
+        if self.climate is not None:
+            mean, scale = self.climate.moments(phase)
+            x = mean + scale * x
+        return self._inverse(x)
+
+    def _forward(self, y: Array) -> Array:
         if self.name == "identity":
             return y
         if self.name == "asinh":
             return np.arcsinh(y / self.unit)
+        if self.name == "rectified":
+            if bool((y < 0).any()):
+                raise ValueError("rectified takes no negative values")
+            return np.where(y == 0, self.zero, np.cbrt(y / self.unit))
         if bool((y <= 0).any()):
             raise ValueError("log takes positive values only")
         return np.log(y)
 
-    def inverse(self, x: Array) -> Array:
-        """Finite for every finite x."""
+    def _inverse(self, x: Array) -> Array:
         if self.name == "identity":
             return x
+        if self.name == "rectified":
+            return self.unit * np.clip(x, 0.0, _LARGEST) ** 3
         x = np.clip(x, -_LARGEST, _LARGEST)
         return np.exp(x) if self.name == "log" else self.unit * np.sinh(x)
 
 
-def candidates(y: Array) -> list[Transform]:
-    """The transforms that a series' known values allow."""
+def candidates(y: Array, phase: Array, per_year: float) -> list[Transform]:
+    """The transforms that a series' known values [time] at times of the year allow, with a year's cycle where it has one."""
+    found: list[Transform] = []
+    for one in _allowed(y):
+        climate = fit_climate(one.forward(y, phase), phase, per_year)
+        found.append(one.model_copy(update={"climate": climate}))
+    return found
+
+
+def _allowed(y: Array) -> list[Transform]:
     seen = y[np.isfinite(y)]
+    if len(seen) and seen.min() == 0 and _OFTEN < (seen == 0).mean() < 1 - _OFTEN:
+        return [_rectified(seen)]
     found = [Transform()]
     if len(seen) and seen.min() > 0:
         found.append(Transform(name="log"))
     elif len(seen) and (unit := float(np.median(np.abs(seen)))) > 0:
         found.append(Transform(name="asinh", unit=unit))
     return found
+
+
+def _rectified(seen: Array) -> Transform:
+    dry, unit = float((seen == 0).mean()), float(np.median(seen[seen > 0]))
+    wet = np.cbrt(seen[seen > 0] / unit)
+
+    def excess(zero: float) -> float:
+        """By which the normal law's share below 0, as a quantile, misses the dry share."""
+        mean = dry * zero + (1 - dry) * wet.mean()
+        variance = dry * zero**2 + (1 - dry) * (wet**2).mean() - mean**2
+        return -mean / np.sqrt(variance) - float(ndtri(dry))
+
+    low = -1e3
+    zero = 0.0 if excess(0.0) >= 0 else low if excess(low) <= 0 else root_scalar(excess, bracket=(low, 0.0)).root
+    return Transform(name="rectified", unit=unit, zero=zero)

@@ -6,6 +6,7 @@ words. Everything that scales a window comes from its known entries and from the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,19 +31,30 @@ _FAR = 5.0
 @dataclass(frozen=True)
 class Prepared:
     """A series ready to be asked about: transformed ``values`` [time, channel] (NaN missing), ``calendar`` and covariates ``extra`` [time',
-    column] (time' >= time reaches into the future), ``static`` [column]."""
+    column] (time' >= time reaches into the future), ``static`` [column], ``phase`` [time'] of the year."""
 
     fit: SeriesFit
     values: Array
     extra: Array
     past: Array
     static: Array
+    phase: Array
 
     @classmethod
-    def of(cls, fit: SeriesFit, values: Array, extra: Array, past: Array, static: Array) -> Prepared:
+    def of(cls, fit: SeriesFit, values: Array, extra: Array, past: Array, static: Array, phase: Array) -> Prepared:
         """``values`` in the data's own unit."""
-        each = [channel.transform.forward(values[:, c]) for c, channel in enumerate(fit.channels)]
-        return cls(fit, np.stack(each, 1), extra, past, static)
+        blank = cls(fit, values, extra, past, static, phase)
+        return replace(blank, values=blank.forward(values, 0))
+
+    def forward(self, values: Array, begin: int) -> Array:
+        """Values [..., time, channel] of steps ``begin``, ... in transformed units."""
+        phase = rows(self.phase[:, None], begin, begin + values.shape[-2], 0.0)[:, 0]
+        return np.stack([one.transform.forward(values[..., c], phase) for c, one in enumerate(self.fit.channels)], -1)
+
+    def back(self, values: Array, begin: int) -> Array:
+        """The opposite of :meth:`forward`."""
+        phase = rows(self.phase[:, None], begin, begin + values.shape[-2], 0.0)[:, 0]
+        return np.stack([one.transform.inverse(values[..., c], phase) for c, one in enumerate(self.fit.channels)], -1)
 
     def window(self, begin: int, end: int) -> Array:
         """Transformed values of steps begin, ..., end - 1, NaN beyond the data."""
@@ -51,7 +63,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Question:
-    """Steps begin, ... of a series: ``values`` [time, channel] in transformed units, of which ``free`` are asked for."""
+    """Steps begin, ... of a series: ``values`` [time, channel] in transformed units, of which ``free`` are asked for.
+
+    ``values`` may be [path, time, channel]: what each path holds, all of them at the same entries.
+    """
 
     series: Prepared
     begin: int
@@ -65,7 +80,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """A batch, and the affine map back to transformed units: y = centre + unit x, per window and channel."""
+    """A batch, and the affine map back to transformed units: y = centre + unit x, per window (or path) and channel."""
 
     batch: Batch
     centre: Float[Tensor, "batch channel"]
@@ -79,77 +94,97 @@ class Asked:
 
 def feature_width(extra: int, past: int, static: int, seasons: Sequence[int]) -> int:
     """Columns of the features that :func:`ask` makes."""
-    return extra + past + static + 5 + 2 * len(seasons)
+    return extra + past + static + 9 + 3 * len(seasons)
 
 
-def ask(questions: Sequence[Question], seasons: Sequence[int], *, paths: int = 1, drop: int = 0) -> Asked:
-    """One batch: each question, ``paths`` times in a row. All windows must be of one length. The first ``drop`` steps, of which nothing may
-    be asked, are seen by the base law alone."""
-    laws = [_condition(question) for question in questions]
-    affine = [_affine(question, law) for question, law in zip(questions, laws, strict=True)]
-    centre, unit = (torch.stack(parts) for parts in zip(*affine, strict=True))
-    values = torch.from_numpy(np.stack([question.values for question in questions]))
-    free = torch.from_numpy(np.stack([question.free for question in questions]))
-    known = torch.isfinite(values) & ~free
-    scaled = torch.where(torch.isfinite(values), (values - centre[:, None]) / unit[:, None], 0.0)
-    inputs = _law_inputs(laws, centre, unit)
-    features = [
-        _features(question, law, x, k, seasons) for question, law, x, k in zip(questions, laws, scaled, known, strict=True)
-    ]
+def ask(questions: Sequence[Question], seasons: Sequence[int], *, paths: int = 1, drop: int = 0, keep: int | None = None) -> Asked:
+    """One batch: each question, ``paths`` times in a row; where one has ``paths`` values of its own, all are taken as such.
+
+    The base law sees every step, the network ``keep`` of them (None: all, and then windows must be of one length) after the first ``drop``:
+    nothing may be asked outside of these.
+    """
+    own = paths if any(question.values.ndim == 3 for question in questions) else 1
+    seen = slice(drop, None if keep is None else drop + keep)
+    parts = [_Part.of(question, own, seasons, seen) for question in questions]
+    known, free, scaled, features, centre, unit = (
+        torch.stack([getattr(part, name) for part in parts]) for name in ("known", "free", "scaled", "features", "centre", "unit")
+    )
 
     def each(x: Tensor) -> Tensor:
         return x.repeat_interleave(paths, 0)
 
-    known, free, scaled = known[:, drop:], free[:, drop:], scaled[:, drop:]
-    inputs["free"] = torch.where(inputs["free"] >= 0, inputs["free"] - drop * values.shape[2], -1)
+    def rows(x: Tensor) -> Tensor:
+        return x.flatten(0, 1).repeat_interleave(paths // own, 0)
+
+    mean, covariance, places = _law_inputs(parts, drop)
+    inputs = {"base_mean": rows(mean), "base_covariance": covariance, "free": each(places), "features": features.flatten(0, 1).float()}
+    inputs["strength"] = torch.tensor([question.series.fit.strength for question in questions], dtype=torch.float64)
     layout = Layout(each(known | free)).with_known(each(known))
-    inputs = {name: x if name == "base_covariance" else each(x) for name, x in inputs.items()}
-    inputs["features"] = torch.stack(features)[:, drop:].float()
-    return Asked(Batch({VALUES: each(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre, unit)
+    return Asked(Batch({VALUES: rows(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre.flatten(0, 1), unit.flatten(0, 1))
 
 
-def _condition(question: Question) -> Conditioned:
-    fit, values = question.series.fit, torch.from_numpy(question.values)
-    free = torch.from_numpy(question.free)
-    centre, volatility = (torch.tensor([getattr(c, name) for c in fit.channels]).double() for name in ("centre", "volatility"))
-    return condition(fit.system, values, torch.isfinite(values) & ~free, free, centre, volatility)
+@dataclass(frozen=True)
+class _Part:
+    """One question's share of a batch; ``path`` is 1 or the number of its own values."""
+
+    law: Conditioned
+    centre: Float[Tensor, "path channel"]
+    unit: Float[Tensor, "path channel"]
+    known: Bool[Tensor, "time channel"]
+    free: Bool[Tensor, "time channel"]
+    scaled: Float[Tensor, "path time channel"]
+    features: Float[Tensor, "path time channel feature"]
+
+    @classmethod
+    def of(cls, question: Question, paths: int, seasons: Sequence[int], seen: slice) -> _Part:
+        values = torch.from_numpy(np.ascontiguousarray(question.values))
+        values = values.expand(paths, *values.shape[-2:])
+        free = torch.from_numpy(question.free)
+        known = torch.isfinite(values[0]) & ~free
+        fits = question.series.fit
+        level, volatility = (torch.tensor([getattr(c, name) for c in fits.channels]).double() for name in ("centre", "volatility"))
+        law = condition(fits.system, values, known, free, level, volatility)
+        centre, unit = _affine(law, level)
+        scaled = torch.where(torch.isfinite(values), (values - centre[:, None]) / unit[:, None], 0.0)
+        features = _features(question, law, scaled, known, volatility, seasons)
+        return cls(law, centre, unit, known[seen], free[seen], scaled[:, seen], features[:, seen])
 
 
-def _affine(question: Question, law: Conditioned) -> tuple[Tensor, Tensor]:
+def _affine(law: Conditioned, level: Float[Tensor, " channel"]) -> tuple[Tensor, Tensor]:
     """Per channel: the base law's mean over its free entries, and their root mean variance (the volatility where none is free)."""
-    channels = question.values.shape[1]
-    channel = law.free % channels
-    variance = law.covariance.diagonal()
-    centre = torch.tensor([c.centre for c in question.series.fit.channels]).double()
-    unit = law.scale.clone()
-    for c in range(channels):
+    channel = law.free % len(level)
+    centre, unit = level.expand(len(law.scale), -1).clone(), law.scale.clone()
+    for c in range(len(level)):
         mine = channel == c
         if bool(mine.any()):
-            centre[c], unit[c] = law.mean[mine].mean(), variance[mine].mean().sqrt()
+            centre[:, c] = law.mean[:, mine].mean(1)
+            unit[:, c] = law.scale[:, c] * law.spread.diagonal()[mine].mean().sqrt()
     return centre, unit.clamp(min=1e-300)
 
 
-def _law_inputs(laws: Sequence[Conditioned], centre: Tensor, unit: Tensor) -> dict[str, Tensor]:
-    """Mean, covariance and places of the free entries in the batch's units, padded to a common number."""
-    count, channels = max(1, *(len(law.free) for law in laws)), centre.shape[1]
-    mean = torch.zeros(len(laws), count, dtype=torch.float64)
-    covariance = torch.eye(count, dtype=torch.float64).repeat(len(laws), 1, 1)
-    free = torch.full((len(laws), count), -1)
-    for row, law in enumerate(laws):
-        n, channel = len(law.free), law.free % channels
-        mean[row, :n] = (law.mean - centre[row, channel]) / unit[row, channel]
-        covariance[row, :n, :n] = law.covariance / (unit[row, channel][:, None] * unit[row, channel])
-        free[row, :n] = law.free
-    covariance = covariance + _JITTER * torch.eye(count, dtype=torch.float64)
-    return {"base_mean": mean, "base_covariance": covariance, "free": free}
+def _law_inputs(parts: Sequence[_Part], drop: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [question, path, free], covariance [question, free, free] and places [question, free] of the free entries in the batch's units,
+    padded to a common number. In these units paths that know the same entries have the same covariance, whatever their volatility."""
+    count, (paths, channels) = max(1, *(len(part.law.free) for part in parts)), parts[0].centre.shape
+    mean = torch.zeros(len(parts), paths, count, dtype=torch.float64)
+    covariance = torch.eye(count, dtype=torch.float64).repeat(len(parts), 1, 1)
+    free = torch.full((len(parts), count), -1)
+    for row, part in enumerate(parts):
+        n, channel = len(part.law.free), part.law.free % channels
+        mean[row, :, :n] = (part.law.mean - part.centre[:, channel]) / part.unit[:, channel]
+        scale = (part.law.unit / part.unit[:, channel])[0]
+        covariance[row, :n, :n] = part.law.spread * scale[:, None] * scale
+        free[row, :n] = part.law.free - drop * channels
+    return mean, covariance + _JITTER * torch.eye(count, dtype=torch.float64), free
 
 
 def _features(
-    question: Question, law: Conditioned, x: Float[Tensor, "time channel"], known: Bool[Tensor, "time channel"], seasons: Sequence[int]
-) -> Float[Tensor, "time channel feature"]:
+    question: Question, law: Conditioned, x: Float[Tensor, "path time channel"], known: Bool[Tensor, "time channel"],
+    volatility: Float[Tensor, " channel"], seasons: Sequence[int],
+) -> Float[Tensor, "path time channel feature"]:  # fmt: skip
     """Calendar, covariates, static values; distance from the first entry asked for; innovations of the known entries and their size, the
-    volatility relative to the long run's; values one season before."""
-    series, (length, channels) = question.series, x.shape
+    volatility relative to the long run's; values one season before; the base law."""
+    series, (paths, length, channels) = question.series, x.shape
     anchor = int(law.free.min()) // channels if len(law.free) else length
     steps = torch.arange(length, dtype=torch.float64) - anchor
     end = question.begin + length
@@ -161,15 +196,25 @@ def _features(
         torch.from_numpy(series.static).expand(length, -1),
         (torch.sign(steps) * torch.log1p(steps.abs()) / _FAR)[:, None],
     ]
-    wide = torch.cat(shared, 1)[:, None].expand(-1, channels, -1)
-    z = law.innovations
-    volatility = torch.tensor([c.volatility for c in series.fit.channels]).double()
-    own = [z.clamp(-6, 6) / 3, torch.log(z.abs() + 0.1), (law.scale / volatility).log().expand(length, -1), (~known).double()]
+    wide = torch.cat(shared, 1)[:, None].expand(paths, -1, channels, -1)
+    z, ratio = law.innovations, (law.scale / volatility).log()[:, None]
+    own = [z.clamp(-6, 6) / 3, torch.log(z.abs() + 0.1), ratio.expand(x.shape), (~known).double().expand(x.shape)]
     for season in seasons:
         seen = torch.zeros_like(known)
         seen[season:] = known[: max(length - season, 0)]
         lagged = torch.zeros_like(x)
-        lagged[season:] = x[: max(length - season, 0)]
-        own += [torch.where(seen, lagged, 0.0).clamp(-20, 20), seen.double()]
+        lagged[:, season:] = x[:, : max(length - season, 0)]
+        own += [torch.where(seen, lagged, 0.0).clamp(-20, 20), seen.double().expand(x.shape)]
+    own += [column.expand(x.shape) for column in _law_columns(question, seasons)]
     return torch.cat((wide, torch.stack(own, -1)), -1)
 
+
+def _law_columns(question: Question, seasons: Sequence[int]) -> list[Float[Tensor, " channel"]]:
+    """What base law each channel has: logarithms of its parts' weights, and its memory. What is to be corrected depends on it."""
+    columns: list[list[float]] = []
+    for channel in question.series.fit.channels:
+        parts = {(part.kind, part.period if part.kind == "season" else 0): part for part in channel.law.parts}
+        keys = [("level", 0), *(("season", season) for season in seasons), ("wander", 0), ("noise", 0)]
+        weights = [1 + math.log10(parts[key].weight + 1e-3) / 3 if key in parts else 0.0 for key in keys]
+        columns.append([*weights, parts["wander", 0].memory if ("wander", 0) in parts else 0.0])
+    return list(torch.tensor(columns, dtype=torch.float64).T)

@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor
 
-from scidiff.config import Config
+from scidiff.config import Config, Scalar, flatten
 from scidiff.denoiser import Denoiser
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
@@ -125,10 +125,17 @@ def fit(task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: s
         signal.signal(signal.SIGTERM, previous)
     if run.stop:
         raise Terminated(143)
-    metadata = {**task.metadata(), "train": config.model_dump(mode="json"), "step": run.step, "seconds": round(run.elapsed)}
+    fitted = task.finish(run.average)
+    if fitted:
+        log.log_metrics({f"final/{name}": float(value) for name, value in flatten(fitted).items() if _is_number(value)}, run.step)
+    metadata = {**task.metadata(), **fitted, "train": config.model_dump(mode="json"), "step": run.step, "seconds": round(run.elapsed)}
     weights = folder / "weights.safetensors"
     save_weights(weights, dict(run.average.state_dict()), metadata)
     return weights
+
+
+def _is_number(value: Scalar) -> TypeGuard[float | int]:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def _request_stop(run: _Run, number: int, frame: FrameType | None) -> None:

@@ -54,6 +54,13 @@ class Task(Protocol):
         """Generate a little with the given weights; write pictures into ``folder``."""
         ...
 
+    def finish(self, denoiser: Denoiser) -> dict[str, Any]:
+        """Once, after the last step: set what is fitted after training (a calibration) in the averaged weights, which are then written.
+
+        What it returns, JSON, is kept with the metadata, and its numbers are logged; a task that has nothing to fit returns ``{}``.
+        """
+        ...
+
     def metadata(self) -> dict[str, Any]:
         """All that is needed to build the denoiser again, as JSON; kept beside the weights."""
         ...

@@ -58,9 +58,12 @@ class Toys:
     def task(self, recipe):
         return f"a task of size {recipe.size}"
 
-    def demo(self, folder, tracking_uri):
+    def demo(self, folder, tracker):
+        from scidiff.report import Prose, Section
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "seen.txt").write_text(str(tracking_uri))
+        (folder / "seen.txt").write_text("nothing to see")
+        tracker.log_metrics({"toys": 1}, 0)
+        return [Section("Toys", [Prose("nothing of use")])]
 
     def models(self):
         return [ModelInfo("tiny", "a toy", Path("tiny.safetensors"))]

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from scidiff import __version__
 from scidiff.cli import app
+from scidiff.errors import UserError
+from scidiff.tour import tour
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_python_m_is_the_same_program() -> None:
 
 WAKES_NOTHING = """
 import atexit
-heavy = ("torch", "mlflow", "rdkit", "e3nn", "matplotlib", "toy_domain_module", "scidiff_molecules")
+heavy = ("torch", "mlflow", "rdkit", "e3nn", "matplotlib", "pandas", "toy_domain_module", "scidiff_molecules", "scidiff_timeseries")
 atexit.register(lambda: print("woken:", [name for name in heavy if name in sys.modules]))
 """
 
@@ -56,7 +58,7 @@ atexit.register(lambda: print("woken:", [name for name in heavy if name in sys.m
 def test_help_lists_the_domains_and_wakes_nothing_heavy(process) -> None:
     done = process("--help", before=WAKES_NOTHING)
     assert done.returncode == 0
-    for word in ("models", "demo", "train", "track", "molecules", "toys"):
+    for word in ("models", "demo", "train", "track", "molecules", "timeseries", "toys"):
         assert f" {word} " in done.stdout
     assert "woken: []" in done.stdout
 
@@ -113,8 +115,26 @@ def test_models_of_every_domain_are_listed_and_a_broken_one_is_skipped(scidiff, 
 def test_demo_of_one_domain(scidiff, tmp_path: Path) -> None:
     done = scidiff("demo", "--domain", "toys", "--out", "shown", "--tracking-uri", "off")
     assert done.exit_code == 0, done.stderr
-    assert (tmp_path / "shown" / "seen.txt").read_text() == "off"
+    assert (tmp_path / "shown" / "toys" / "seen.txt").read_text() == "nothing to see"
+    assert "<h1>Toys</h1>" in (tmp_path / "shown" / "index.html").read_text()
+    assert "index.html" in done.stdout
+    assert "MLflow" not in done.stdout
+    assert '"toys": 1.0' in (tmp_path / "shown" / "tracking" / "spool.jsonl").read_text()
     assert scidiff("demo", "--domain", "toy").stderr.startswith("error: unknown domain 'toy'; did you mean 'toys'?")
+
+
+def test_a_tour_is_one_page_and_one_run_and_skips_a_domain_that_lacks_something(install, tmp_path: Path, capsys) -> None:
+    install()
+    broken = "from scidiff.domain import *\nclass Games:\n    name = 'games'\n    description = commands = recipe = task = models = ''\n"
+    broken += "    def demo(self, folder, tracker):\n        import a_module_that_is_not_there\nDOMAIN = Games()\n"
+    install(name="games", source=broken, package="game-domain", extra="games")
+    page = tour(["games", "toys"], tmp_path / "shown", "off")
+    assert page == tmp_path / "shown" / "index.html"
+    assert "<h1>Toys</h1>" in page.read_text()
+    assert "skipped: the domain 'games' needs 'a_module_that_is_not_there'" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the domain 'games' needs 'a_module_that_is_not_there'"):
+        tour(["games"], tmp_path / "alone", "off")
+    assert not (tmp_path / "alone" / "index.html").exists()
 
 
 def test_train_reads_the_recipe_of_its_domain_and_tracks_the_run(scidiff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +161,7 @@ def test_train_reads_the_recipe_of_its_domain_and_tracks_the_run(scidiff, tmp_pa
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("size: 5\n", [], "recipe.yaml: the key 'domain' is required: one of molecules, toys"),
+        ("size: 5\n", [], "recipe.yaml: the key 'domain' is required: one of molecules, timeseries, toys"),
         ("domain: toy\n", [], "unknown domain 'toy'; did you mean 'toys'?"),
         ("domain: toys\nsiez: 5\n", ["train.stpes=7"], "recipe.yaml: 2 errors\n  line 2: siez: unknown key"),
     ],

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
-import json
 import math
-import re
-from dataclasses import dataclass, replace
-from html.parser import HTMLParser
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rdkit import Chem
+from support.pages import HOSTILE, PLANTED, Page, directives, hashes, references
 
 import scidiff_molecules.report as package
 from scidiff.errors import UserError
+from scidiff.report import Curve, Row, Series, Table, write_page
 from scidiff_molecules.metrics import evaluate
-from scidiff_molecules.report import Curve, MoleculeView, Row, Series, Table, curve_png, metric_tables, molecule_grid, write_page
-from scidiff_molecules.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, layout
+from scidiff_molecules.report import MoleculeView, metric_tables, molecule_grid, molecule_section
 from scidiff_molecules.report.depict import shapes_only
-from scidiff_molecules.report.page import formula_markup, island
+from scidiff_molecules.report.viewer import formula_markup, molecule_island
 from scidiff_molecules.report.views import views_of
 
 PUBLISHED = "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"  # npm 3dmol 2.5.5, build/3Dmol-min.js
 FOLDER = Path(package.__file__).parent
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><img src=x onerror=alert(2)>",
-    '=HYPERLINK("http://evil.example","x")',
-    "<!--",
-    "'\" onload=alert(3) &amp;",
-]
+LIBRARY = (FOLDER / "3Dmol-min.js").read_text(encoding="utf-8")  # compared with its published hash instead of searched
 
 
 @dataclass
@@ -62,61 +54,8 @@ def five_valent() -> Chem.Mol:
     return mol.GetMol()
 
 
-class Page(HTMLParser):
-    """What a browser's parser sees: elements with their attributes, the text outside scripts, the content of scripts and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.raw: list[tuple[str, dict[str, str | None], str]] = []
-        self.text: list[str] = []
-        self._inside: str | None = None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self._inside = tag
-            self.raw.append((tag, dict(attrs), ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            tag, attributes, content = self.raw[-1]
-            self.raw[-1] = (tag, attributes, content + data)
-        else:
-            self.text.append(data)
-
-    def scripts(self) -> list[str]:
-        return [content for tag, attributes, content in self.raw if tag == "script" and "type" not in attributes]
-
-    def data(self) -> list[dict[str, object]]:
-        (content,) = [content for tag, attributes, content in self.raw if attributes.get("type") == "application/json"]
-        return json.loads(content)["molecules"]
-
-
-def references(page: str) -> list[str]:
-    """Everything in a page that could load something; the inlined 3Dmol.js aside, which is compared with its file instead."""
-    rest = page.replace((FOLDER / "3Dmol-min.js").read_text(encoding="utf-8"), "")
-    parsed = Page(rest)
-    loading = {"src", "href", "xlink:href", "srcset", "data", "action", "formaction", "poster", "background", "manifest", "ping", "style"}
-    found = [f"<{tag} {name}>" for tag, attributes in parsed.elements for name in attributes if name in loading or name.startswith("on")]
-    found += [
-        f"<{tag}>"
-        for tag, _ in parsed.elements
-        if tag in {"link", "iframe", "object", "embed", "base", "img", "image", "use", "foreignobject"}
-    ]
-    code = "\n".join(content for _, attributes, content in parsed.raw if attributes.get("type") != "application/json")
-    return found + re.findall(
-        r"url\s*\(|@import|\bimport\b|\bfetch\b|XMLHttpRequest|WebSocket|sendBeacon|\beval\b|https?:(?!//www\.w3\.org/2000/svg)", code
-    )
-
-
 def write(path: Path, **changes: object) -> str:
-    content: dict[str, object] = {
+    content: dict[str, Any] = {
         "title": "molecules",
         "molecules": views_of([molecule("CCO"), molecule("C[NH2+]CC(=O)[O-]", 1), five_valent(), molecule("C.O", 2), None]),
         "tables": [Table("shares", [Row("valid", 0.6, 0.23, 0.88, 3, 5, "share that is valid", headline=True)])],
@@ -124,7 +63,8 @@ def write(path: Path, **changes: object) -> str:
         "facts": {"seed": "0"},
         "notes": ["made by hand"],
     }
-    return write_page(path, **(content | changes)).read_text(encoding="utf-8")  # pyright: ignore[reportArgumentType]
+    section = molecule_section(**(content | changes))
+    return write_page(path, title=section.title, sections=[section]).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -136,34 +76,21 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
-    assert references(page) == []
+    assert references(page.replace(LIBRARY, "")) == []
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        '<script src="//cdn.example/x.js"></script>', '<link rel="stylesheet" href="a.css">', "<style>a{background:url(x.png)}</style>",
-        "<script>fetch('x')</script>", "<script>import('x')</script>", '<style>@import "x";</style>', "<img>", '<b onclick="x()">',
-        "<script>location = 'https://evil.example'</script>",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("fault", PLANTED)
 def test_the_check_sees_a_planted_reference(page: str, fault: str) -> None:
-    assert references(page.replace("</body>", fault + "</body>"))
+    assert references(page.replace(LIBRARY, "").replace("</body>", fault + "</body>"))
 
 
-def test_the_policy_allows_the_two_scripts_and_the_style_by_hash_and_nothing_else(page: str) -> None:
+def test_the_policy_allows_the_two_scripts_and_the_styles_by_hash_and_nothing_else(page: str) -> None:
     parsed = Page(page)
-    (policy,) = [a["content"] for tag, a in parsed.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy is not None
-    directives = {name: sources.split() for name, _, sources in (part.strip().partition(" ") for part in policy.split(";"))}
-
-    def hashes(contents: list[str]) -> list[str]:
-        return [f"'sha256-{base64.b64encode(hashlib.sha256(c.encode()).digest()).decode()}'" for c in contents]
-
-    assert directives == {
+    assert directives(parsed) == {
         "default-src": ["'none'"],
         "script-src": hashes(parsed.scripts()),
-        "style-src": hashes([content for tag, _, content in parsed.raw if tag == "style"]),
+        "style-src": hashes(parsed.styles()),
+        "img-src": ["data:"],
         "base-uri": ["'none'"],
         "form-action": ["'none'"],
     }
@@ -200,7 +127,7 @@ def test_hostile_text_anywhere_is_text(tmp_path: Path, page: str) -> None:
     assert {tag for tag, _ in hostile.elements} <= {tag for tag, _ in plain.elements}
     assert {name for _, a in hostile.elements for name in a} <= {name for _, a in plain.elements for name in a}
     assert hostile.scripts() == plain.scripts()
-    assert hostile.data()[0]["caption"] == evil
+    assert hostile.data()["molecules"][0]["caption"] == evil
     # heading and <title> 2, tile 1, card 3, table 1 + 2 + 3, curve 4, facts 2, note 1: each shown once, word for word
     assert "".join(hostile.text).count(evil) == 19
 
@@ -232,10 +159,7 @@ def test_only_shapes_survive_in_a_drawing() -> None:
 @given(st.text(), st.text(), st.text())
 def test_any_text_comes_back_from_the_island(caption: str, smiles: str, reason: str) -> None:
     view = MoleculeView(caption, smiles, "", 0, None, reason, (), "")
-    text = str(island([view]))
-    assert not set("<>&'") & set(text)
-    assert text.isascii()
-    (found,) = json.loads(text)["molecules"]
+    (found,) = Page(str(molecule_island([view]))).data()["molecules"]
     assert (found["caption"], found["smiles"], found["reason"]) == (caption, smiles, reason)
 
 
@@ -246,7 +170,7 @@ def test_the_island_holds_exactly_the_molecules_given(tmp_path: Path) -> None:
     mols = [molecule(s, k) for k, s in enumerate(["CCO", "C[NH2+]CC(=O)[O-]", "c1cc[nH]c1", "C#N", "[C-]#[O+]", "OC1CC2CC12"])] + [
         five_valent()
     ]
-    found = Page(write(tmp_path / "p.html", molecules=views_of(mols))).data()
+    found = Page(write(tmp_path / "p.html", molecules=views_of(mols))).data()["molecules"]
     assert len(found) == len(mols)
     for mol, record in zip(mols, found, strict=True):
         Chem.Kekulize(mol, clearAromaticFlags=True)
@@ -377,15 +301,6 @@ def test_a_lone_surrogate_does_not_lose_the_page(tmp_path: Path) -> None:
 # ---- figures ----
 
 
-def test_figures_are_written_with_interval_and_denominator() -> None:
-    share = Row("x", 0.61111, 0.4486, 0.7522, 22, 36)
-    assert (share.value_text, share.interval_text, share.count_text) == ("61.1 %", "44.9 to 75.2", "22 / 36")
-    assert share.bar == (61.11, 44.86, 30.36)
-    plain = replace(share, unit="molecules/s", numerator=None, value=1234.56, low=1200.0, high=1300.0)
-    assert (plain.value_text, plain.interval_text, plain.count_text, plain.bar) == ("1,235 molecules/s", "1,200 to 1,300", "–", None)
-    assert (Row("x", None).value_text, Row("x", None).interval_text) == ("–", "–")
-
-
 def test_metrics_a_and_b_never_share_a_table_and_none_is_left_out() -> None:
     evaluation = evaluate([molecule("CCO"), five_valent()], None)
     tables = metric_tables(evaluation)
@@ -414,61 +329,6 @@ def test_formulas_are_set_as_chemists_write_them(formula: str, markup: str) -> N
     assert str(formula_markup(formula)) == markup
 
 
-# ---- curves ----
-
-
-def test_a_curve_is_placed_between_its_axes() -> None:
-    plot = layout(Curve("t", "x", "y", [Series("a", [0, 5, 10], [0.0, 10.0, 4.0])]))
-    assert plot is not None
-    left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
-    assert plot.lines[0].raw == f"M{left} {bottom}L{(left + right) / 2:g} {top}L{right} {bottom - 0.4 * (bottom - top):g}"
-    assert plot.lines[0].mean == ""
-    assert [(t.at, t.text) for t in plot.y_ticks][:: len(plot.y_ticks) - 1] == [(bottom, "0"), (top, "10")]
-    assert [t.text for t in plot.x_ticks] == ["0", "2", "4", "6", "8", "10"]
-
-
-def test_values_that_are_not_finite_leave_a_gap() -> None:
-    plot = layout(Curve("t", "x", "y", [Series("a", [0, 1, 2, 3, 4], [1.0, 2.0, math.nan, 3.0, math.inf])]))
-    assert plot is not None
-    assert re.sub(r"[\d. ]+", "", plot.lines[0].raw) == "MLM"
-    assert layout(Curve("t", "x", "y", [Series("a", [0], [math.nan])])) is None
-    assert layout(Curve("t", "x", "y", [])) is None
-    assert layout(Curve("t", "x", "y", [Series("a", [7], [3.0])])) is not None
-
-
-def test_the_running_mean_is_the_mean_of_the_neighbours() -> None:
-    series = Series("a", range(80), [float(k * k) for k in range(80)])
-    mean = series.smoothed()
-    assert series.window == 5
-    assert mean[40] == np.mean([k * k for k in range(38, 43)]) == 1602.0
-    assert mean[0] == np.mean([0, 1, 4])
-    assert mean[79] == np.mean([77**2, 78**2, 79**2])
-    assert Series("a", range(59), [1.0] * 59).window == 1
-    gap = Series("a", range(80), [math.nan if k == 40 else float(k) for k in range(80)]).smoothed()
-    assert math.isnan(gap[40])
-    assert gap[41] == np.mean([39, 41, 42, 43])
-
-
-def test_a_spike_survives_thinning() -> None:
-    values = [1.0] * 50_000
-    values[31_415] = 10.0
-    plot = layout(Curve("t", "x", "y", [Series("a", range(50_000), values)]))
-    assert plot is not None
-    heights = [float(point.split(" ")[1]) for point in re.split("[ML]", plot.lines[0].raw)[1:]]
-    assert len(heights) <= 2400
-    assert min(heights) == TOP
-    assert heights.count(TOP) == 1
-
-
-def test_series_that_cannot_be_drawn_are_refused() -> None:
-    with pytest.raises(UserError, match="'loss': 2 positions but 1 values"):
-        Series("loss", [0, 1], [1.0])
-    with pytest.raises(UserError, match="ascending"):
-        Series("loss", [1, 0], [1.0, 2.0])
-    with pytest.raises(UserError, match="finite"):
-        Series("loss", [0, math.nan], [1.0, 2.0])
-
-
 # ---- pictures ----
 
 
@@ -491,14 +351,3 @@ def test_pictures_refuse_what_they_cannot_draw() -> None:
         molecule_grid([])
     with pytest.raises(UserError, match="1 captions for 2 molecules"):
         molecule_grid([None, None], captions=["a"])
-    with pytest.raises(UserError, match="no curve"):
-        curve_png([])
-
-
-def test_a_curve_picture_is_reproducible_and_shows_its_data(tmp_path: Path) -> None:
-    curve = Curve("cost $x$", "step", "nats", [Series("_train $", range(100), [1 / (k + 1) for k in range(100)])])
-    content = curve_png(curve, tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes() == content == curve_png([curve])
-    ink = [np.asarray(Image.open(io.BytesIO(c)).convert("RGB")) for c in (content, curve_png(replace(curve, series=[])))]
-    blue = [(np.abs(a.astype(int) - (0x35, 0x57, 0xC9)).sum(axis=-1) < 30).sum() for a in ink]
-    assert blue[1] == 0 < blue[0]

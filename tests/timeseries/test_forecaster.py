@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,79 @@ def test_a_saved_model_says_the_same_of_the_same_data(fitted: Forecaster, tmp_pa
     pd.testing.assert_frame_equal(pd.DataFrame(loaded.predict(7, 5, df=frame())), pd.DataFrame(fitted.predict(7, 5)))
     with pytest.raises(UserError, match="give df"):
         loaded.predict(7)
+    simulated = [pd.DataFrame(one.simulate(2, 20, seed=3)) for one in (loaded, fitted)]
+    pd.testing.assert_frame_equal(*simulated)
+
+
+def test_a_model_knows_where_its_data_ended_and_which_they_were(fitted: Forecaster, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model.safetensors")
+    loaded = Forecaster.load(tmp_path / "model.safetensors")
+    last = pd.Timestamp("2024-01-01") + pd.Timedelta(days=N - 1)
+    assert loaded.data_end == fitted.data_end == {"s0": last, "s1": last}
+    assert loaded.metadata["data"]["values"] == 2 * N - 5
+    altered, same = (Forecaster(recipe=small(), steps=0).fit(df).metadata["data"] for df in (frame().replace({"y": {10: 10.5}}), frame()))
+    changed = frame()
+    changed.loc[5, "y"] += 1e-9
+    assert same == altered == loaded.metadata["data"]
+    assert Forecaster(recipe=small(), steps=0).fit(changed).metadata["data"]["sha256"] != same["sha256"]
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+def test_simulations_begin_at_the_stamp_that_is_asked_for(zone: str | None, tmp_path: Path) -> None:
+    stamps = pd.date_range("2024-03-29", periods=80, freq="D", tz=zone)
+    df = pd.DataFrame({"ds": stamps, "y": np.cumsum(np.random.default_rng(0).normal(size=80))})
+    Forecaster(7, steps=0).fit(df).save(tmp_path / "model.safetensors")
+    loaded = Forecaster.load(tmp_path / "model.safetensors")
+    expected = pd.date_range("2026-10-20", periods=9, freq="D", tz=zone)
+    made = loaded.simulate(1, 9, start="2026-10-20")
+    assert list(made["ds"]) == list(expected)
+    assert list(loaded.simulate(1, 9)["ds"]) == list(stamps[:9])
+    with pytest.raises(UserError, match="no date"):
+        loaded.simulate(1, 9, start="soon")
+
+
+def with_holiday(days: int) -> pd.DataFrame:
+    df = pd.concat([frame(), frame().assign(ds=lambda d: d["ds"] + pd.Timedelta(days=N), y=np.nan)], ignore_index=True)
+    df = df.assign(holiday=(df["ds"].dt.day % 5 == 0).astype(float))
+    return df[df["ds"] < pd.Timestamp("2024-01-01") + pd.Timedelta(days=N + days)].sort_values(["unique_id", "ds"])
+
+
+@pytest.fixture(scope="module")
+def covaried() -> Forecaster:
+    made = Forecaster(recipe=small(), future=["holiday"]).fit(with_holiday(0))
+    made.denoiser.strength.fill_(1.0)
+    return made
+
+
+def test_future_covariates_may_come_later(covaried: Forecaster) -> None:
+    """The same forecast as from a frame that held them."""
+    whole = with_holiday(7)
+    future = whole[whole["ds"] >= pd.Timestamp("2024-01-01") + pd.Timedelta(days=N)].drop(columns="y")
+    apart = covaried.predict(7, 4, future=future.sample(frac=1, random_state=0).sort_values("ds"))
+    pd.testing.assert_frame_equal(pd.DataFrame(apart), pd.DataFrame(covaried.predict(7, 4, df=whole)))
+    others = covaried.predict(7, 4, future=future.assign(holiday=1 - future["holiday"]))
+    assert not np.allclose(others.to_array(), apart.to_array())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f[f["ds"] != pd.Timestamp("2024-05-02")], r"'s0'.*'holiday'.*2024-05-02.*\(1 of 7"),
+        (lambda f: f.drop(columns="holiday"), "no column 'holiday'"),
+        (lambda f: f[f["unique_id"] == "s0"], "no rows for series 's1'"),
+        (lambda f: f.assign(ds=f["ds"] + pd.Timedelta(days=40)), r"2024-04-30.*\(7 of 7"),
+    ],
+)
+def test_what_future_covariates_lack_is_named(covaried: Forecaster, change: Callable[[pd.DataFrame], pd.DataFrame], message: str) -> None:
+    whole = with_holiday(7)
+    future = whole[whole["ds"] >= pd.Timestamp("2024-01-01") + pd.Timedelta(days=N)].drop(columns="y")
+    with pytest.raises(UserError, match=message):
+        covaried.predict(7, 4, future=change(future))
+
+
+def test_a_model_without_future_covariates_takes_none(fitted: Forecaster) -> None:
+    with pytest.raises(UserError, match="no known-future covariates"):
+        fitted.predict(7, 4, future=with_holiday(7))
 
 
 def test_altering_the_future_changes_no_fitted_byte(fitted: Forecaster, tmp_path: Path) -> None:

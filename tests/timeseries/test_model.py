@@ -38,7 +38,7 @@ def question(seed: int = 0, length: int = 10, horizon: int = 4, channels: int = 
     values[2, 0] = np.nan
     free = np.zeros(values.shape, dtype=bool)
     free[-horizon:] = True
-    series = Prepared(fit(channels), values, np.zeros((length, 0)), np.zeros((length, 0)), np.zeros(0))
+    series = Prepared(fit(channels), values, np.zeros((length, 0)), np.zeros((length, 0)), np.zeros(0), np.zeros(length))
     return Question(series, 0, values, free)
 
 
@@ -141,3 +141,31 @@ def test_what_is_to_be_forecast_is_not_looked_at() -> None:
         assert torch.equal(x, second[name]), name
     paths = [draw_paths(denoiser, [q], (), 3, SamplerConfig(calls=2)) for q in (asked, other)]
     assert np.array_equal(paths[0], paths[1], equal_nan=True)
+
+
+def test_the_marginal_deviations_are_those_of_the_root() -> None:
+    model, one = random_weights(untrained()), question()
+    batch = ask([one], (), paths=1).batch
+    assert batch.condition is not None
+    posterior = model(batch.state, torch.tensor([0.6]).double(), batch.layouts, batch.condition)[VALUES]
+    free = batch.condition["free"]
+    count = int((free >= 0).sum())
+    columns = []
+    for place in free[0, :count]:
+        z = torch.zeros_like(batch.state[VALUES])
+        z.view(-1)[place] = 1.0
+        columns.append(gather(posterior.root.spread(z), free)[0])
+    root = torch.stack(columns, 1)
+    torch.testing.assert_close(posterior.root.deviation()[0], root.square().sum(1).sqrt(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_series_own_strength_scales_its_correction() -> None:
+    model, one = random_weights(untrained()), question()
+    posteriors = []
+    for own, shared in ((0.5, 1.0), (1.0, 0.5), (0.0, 1.0)):
+        model.strength.fill_(shared)
+        series = Prepared(**{**vars(one.series), "fit": one.series.fit.model_copy(update={"strength": own})})
+        batch = ask([Question(series, one.begin, one.values, one.free)], ()).batch
+        posteriors.append(model(batch.state, torch.tensor([0.6]).double(), batch.layouts, batch.condition)[VALUES].mean)
+    assert torch.equal(posteriors[0], posteriors[1])
+    assert not torch.allclose(posteriors[0], posteriors[2])

@@ -1,4 +1,4 @@
-"""Pictures for the tracker: a grid of 2D drawings with failed molecules marked, and curves. The same input gives the same bytes."""
+"""A picture for the tracker: a grid of 2D drawings with failed molecules marked. The same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
@@ -16,7 +14,6 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
 from scidiff_molecules.metrics.valence import as_generated
-from scidiff_molecules.report.curves import Curve
 from scidiff_molecules.report.depict import draw, drawable
 from scidiff_molecules.report.views import MoleculeView, faulty_atoms
 from scidiff_molecules.sdf import Failed, structure_of
@@ -26,7 +23,6 @@ _CELL = (240, 190)
 _TEXT = 40  # pixels under a drawing
 _GAP = 10
 _INK, _SOFT, _WRONG, _LINE = "#1b2330", "#5c6778", "#b4232f", "#dfe4ec"
-_COLOURS = ("#3557c9", "#d9731a", "#0f8f7c", "#b4388f", "#7a6a00", "#5c6778")
 
 
 def molecule_grid(
@@ -59,46 +55,6 @@ def molecule_grid(
         at = (_GAP + i % columns * width, _GAP + i // columns * height)
         sheet.paste(_cell(mol, None if captions is None else captions[i]), at)
     return _png(sheet, path)
-
-
-def curve_png(curves: Curve | Sequence[Curve], path: str | Path | None = None) -> bytes:
-    """PNG of one diagram, or of several side by side; a long series is drawn faint under its running mean.
-
-    Raises:
-        UserError: no curve is given.
-    """
-    panels = [curves] if isinstance(curves, Curve) else list(curves)
-    if not panels:
-        raise UserError("no curve to draw: pass at least one")
-    figure = Figure(figsize=(6.4 * len(panels), 3.8), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    for axes, curve in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for k, series in enumerate(curve.series):
-            colour = _COLOURS[k % len(_COLOURS)]
-            long = series.window > 1
-            axes.plot(
-                series.x,
-                series.y,
-                color=colour,
-                lw=0.8 if long else 1.8,
-                alpha=0.3 if long else 1.0,
-                label=None if long else _plain(series.name),
-            )
-            if long:
-                axes.plot(series.x, series.smoothed(), color=colour, lw=1.8, label=_plain(f"{series.name} (mean of {series.window})"))
-        axes.set(title=_plain(curve.title), xlabel=_plain(curve.x_label), ylabel=_plain(curve.y_label))
-        axes.grid(color=_LINE)
-        axes.spines[["top", "right"]].set_visible(False)
-        if curve.series:
-            axes.legend(frameon=False)
-    stream = io.BytesIO()
-    canvas.print_figure(stream, format="png", metadata={"Software": None})
-    return _stored(stream.getvalue(), path)
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics, and does not hide as a label."""
-    return text.replace("$", r"\$").lstrip("_")
 
 
 def _cell(item: Chem.Mol | Failed | None, caption: str | None) -> Image.Image:

@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from scidiff.errors import UserError, did_you_mean
+from scidiff_timeseries.baselines.arima import ARIMA
 from scidiff_timeseries.baselines.base import Baseline, Method
 from scidiff_timeseries.baselines.fitted import ETS, GarchT
-from scidiff_timeseries.baselines.seasonal import SeasonalBootstrap, SeasonalNaive
+from scidiff_timeseries.baselines.seasonal import Climatology, SeasonalBootstrap, SeasonalNaive
 from scidiff_timeseries.baselines.walks import RandomWalk, naive
 
-__all__ = ["BASELINES", "ETS", "Baseline", "GarchT", "Method", "RandomWalk", "SeasonalBootstrap", "SeasonalNaive", "baseline", "naive"]
+__all__ = [
+    "ARIMA",
+    "BASELINES",
+    "ETS",
+    "Baseline",
+    "Climatology",
+    "GarchT",
+    "Method",
+    "RandomWalk",
+    "SeasonalBootstrap",
+    "SeasonalNaive",
+    "baseline",
+    "naive",
+]
 
 BASELINES: dict[str, Callable[[tuple[int, ...]], Baseline]] = {
     "naive": lambda seasons: naive(),
@@ -23,7 +37,9 @@ BASELINES: dict[str, Callable[[tuple[int, ...]], Baseline]] = {
     "random_walk_ewma": lambda seasons: RandomWalk(decay=0.95),
     "seasonal_bootstrap": lambda seasons: SeasonalBootstrap(seasons),
     "seasonal_bootstrap_centred": lambda seasons: SeasonalBootstrap(seasons, centred=True),
+    "climatology": lambda seasons: Climatology(seasons[-1]),
     "ets": lambda seasons: ETS(seasons[0]),
+    "arima": lambda seasons: ARIMA(seasons[0]),
     "garch_t": lambda seasons: GarchT(),
 }
 """Registered name -> maker, given the seasons of the data in steps (shortest first)."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +20,8 @@ from scidiff_timeseries.arrays import ArrayLike
 
 Array = NDArray[np.float64]
 _LOG_LIMIT = 700.0  # exp() of more overflows
+LOG = logging.getLogger("scidiff.timeseries")
+_COUNTED: ContextVar[Counter[str] | None] = ContextVar("stand_ins", default=None)
 
 
 class Method(Protocol):
@@ -108,3 +115,27 @@ def on_log_scale(values: Array, log: bool | None) -> bool:
 def bounded_exp(values: Array) -> Array:
     """exp, with its argument kept where the result is finite."""
     return np.exp(np.clip(values, -_LOG_LIMIT, _LOG_LIMIT))
+
+
+@contextmanager
+def standing_in() -> Iterator[Counter[str]]:
+    """Count, by a baseline's name, the forecasts within that a random walk made in its place; see :func:`stand_in`."""
+    counts: Counter[str] = Counter()
+    token = _COUNTED.set(counts)
+    try:
+        yield counts
+    finally:
+        _COUNTED.reset(token)
+
+
+def stand_in(name: str) -> None:
+    """Say that a law had no usable fit and a random walk takes its place: counted each time, and logged once a process and law."""
+    counts = _COUNTED.get()
+    if counts is not None:
+        counts[name] += 1
+    _log_stand_in(name)
+
+
+@cache
+def _log_stand_in(name: str) -> None:
+    LOG.warning("%s: no usable fit for a series, so the paths of a random walk take its place (said once)", name)

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from scidiff.errors import UserError
-from scidiff_timeseries.baselines.base import Array, Baseline, bounded_exp, observed, on_log_scale
+from scidiff_timeseries.baselines.base import Array, Baseline, bounded_exp, observed, on_log_scale, stand_in
 from scidiff_timeseries.baselines.walks import RandomWalk
 
 FEWEST_VALUES = 16
 FEWEST_STEPS = 100
+LONGEST_BRIDGE = 5  # steps of a gap that ETS bridges
 LONGEST_SEASON = 60  # more seasonal states than that are not estimated
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings of the estimators' optimisers: where they fail a law takes the place that the docstring names."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -38,7 +39,8 @@ class ETS(Baseline):
     span orders of magnitude (M4-hourly has some) the smoothed logarithm's paths explode. So the values are the default.
 
     Paths are simulated from the last state with the estimated error variance; the estimates' own uncertainty is not in them. It sees
-    the last run of values without a gap, at most ``memory`` of them; after g missing values at the end it simulates g + horizon steps.
+    the values since the last gap of more than 5 steps, at most ``memory`` of them; shorter gaps are bridged by straight lines, for this
+    law alone, which knows no missing values (GARCH and ARIMA do). After g missing values at the end it simulates g + horizon steps.
     A season longer than 60 steps, or of which the run holds fewer than three, is not considered. With fewer than 16 values, a constant
     run or no usable fit the paths are those of :class:`RandomWalk`.
 
@@ -58,7 +60,8 @@ class ETS(Baseline):
 
     def paths(self, history: Array, horizon: int, n_paths: int, rng: np.random.Generator) -> Array:
         positions, values = observed(history)
-        run = values[_last_run(positions) :][-self.memory :]
+        begin = _last_run(positions)
+        run = np.interp(np.arange(positions[begin], positions[-1] + 1), positions[begin:], values[begin:])[-self.memory :]
         gap = len(history) - 1 - int(positions[-1])
         scales = {on_log_scale(run, self.log), bool(self.log)}  # None: both where logarithms exist
         fits = [fit for log in sorted(scales) for fit in self._fits(run, log)]
@@ -66,6 +69,7 @@ class ETS(Baseline):
             drawn = min(fits, key=lambda fit: fit.criterion).simulate(gap + horizon, n_paths, rng)
             if np.isfinite(drawn).all():
                 return drawn[:, gap:]
+        stand_in(self.name)
         return RandomWalk(log=self.log).paths(history, horizon, n_paths, rng)
 
     def _fits(self, run: Array, log: bool) -> list[_Fit]:
@@ -93,7 +97,7 @@ class _Fit:
 
     def simulate(self, steps: int, n_paths: int, rng: np.random.Generator) -> Array:
         errors = np.sqrt(float(self.model.scale)) * rng.standard_normal((steps, n_paths))
-        with _quiet():
+        with quiet():
             drawn = np.asarray(self.model.simulate(steps, anchor="end", repetitions=n_paths, random_errors=errors), dtype=np.float64)
         walk = self.centre + self.spread * drawn.reshape(steps, n_paths).T
         return bounded_exp(walk) if self.log else walk
@@ -107,7 +111,7 @@ def _fit_ets(x: Array, trend: str | None, season: int) -> Any | None:
     seasonal: dict[str, Any] = {}
     if season > 1:  # estimating every phase's start as well takes minutes for a daily cycle of hours
         seasonal = {"seasonal": "add", "seasonal_periods": season, "initialization_method": "heuristic"}
-    with _quiet():
+    with quiet():
         try:
             model: Any = ETSModel(x, error="add", trend=trend, damped_trend=trend is not None, **seasonal)
             fit = model.fit(disp=False, maxiter=200)
@@ -117,8 +121,8 @@ def _fit_ets(x: Array, trend: str | None, season: int) -> Any | None:
 
 
 def _last_run(positions: np.ndarray) -> int:
-    """Index into ``positions`` where the last run of consecutive times begins."""
-    breaks = np.flatnonzero(np.diff(positions) > 1)
+    """Index into ``positions`` where the last run begins that has no long gap."""
+    breaks = np.flatnonzero(np.diff(positions) > LONGEST_BRIDGE + 1)
     return int(breaks[-1]) + 1 if len(breaks) else 0
 
 
@@ -151,6 +155,7 @@ class GarchT(Baseline):
         gap = len(history) - 1 - int(positions[-1])
         drawn = _simulate_garch(steps / spread, gap + horizon, n_paths, rng) if spread > 0 else None
         if drawn is None:
+            stand_in(self.name)
             return RandomWalk(decay=0.95, log=self.log).paths(history, horizon, n_paths, rng)
         walk = x[-1] + spread * np.cumsum(drawn, axis=1)[:, gap:]
         return bounded_exp(walk) if log else walk
@@ -162,7 +167,7 @@ def _simulate_garch(steps: Array, horizon: int, n_paths: int, rng: np.random.Gen
         from arch import arch_model
     except ImportError as error:
         raise UserError("the baseline GARCH-t needs arch: pip install 'scidiffusion[timeseries]'") from error
-    with _quiet():
+    with quiet():
         model = arch_model(steps, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
         fit: Any = model.fit(disp="off", show_warning=False)
         freedom = float(fit.params["nu"])

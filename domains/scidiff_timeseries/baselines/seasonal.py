@@ -95,6 +95,38 @@ class SeasonalBootstrap(Baseline):
         return rng.permutation(np.concatenate(parts), axis=0)
 
 
+@dataclass(frozen=True)
+class Climatology(Baseline):
+    """What happened at this time of earlier seasons: every path is a whole window of the history that begins k seasons before the forecast
+    does, k = 1, 2, ..., or up to ``width`` steps earlier or later, drawn uniformly and with replacement from those without a missing value.
+
+    The forecast of a climate (m = 365), which knows the date and not the weather. Without any complete window the paths are those of the
+    naive law.
+
+    Attributes:
+        season: in steps.
+        width: None takes a twenty-fourth of the season, half a month of a year.
+    """
+
+    season: int = 365
+    width: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"climatology ({self.season})"
+
+    def paths(self, history: Array, horizon: int, n_paths: int, rng: np.random.Generator) -> Array:
+        width = self.season // 24 if self.width is None else self.width
+        middles = np.arange(len(history) - self.season, -width - 1, -self.season)
+        begins = (middles[:, None] + np.arange(-width, width + 1)).ravel()
+        begins = begins[(begins >= 0) & (begins + horizon <= len(history))]
+        missing = np.concatenate([[0], np.cumsum(np.isnan(history))])
+        begins = begins[missing[begins + horizon] == missing[begins]]
+        if not len(begins):
+            return naive().paths(history, horizon, n_paths, rng)
+        return history[rng.choice(begins, size=n_paths)[:, None] + np.arange(horizon)]
+
+
 def _complete_origins(history: Array, season: int, horizon: int) -> NDArray[np.intp]:
     """Origins o with a full season before and a full window from o on, of which no value that matters is missing."""
     origins = np.arange(season, len(history) - horizon + 1)

@@ -6,7 +6,7 @@ The modules hold the parts: ``scores`` (CRPS, energy score, MASE), ``calibration
 from __future__ import annotations
 
 from scidiff_timeseries.metrics.calibration import calibration, coverage, pit
-from scidiff_timeseries.metrics.evaluation import DEFINITIONS, Evaluation, Figure, evaluate
+from scidiff_timeseries.metrics.evaluation import DEFINITIONS, Evaluation, Figure, evaluate, evaluate_terms
 from scidiff_timeseries.metrics.intervals import Interval, ratio_interval, skill_interval
 from scidiff_timeseries.metrics.scores import (
     NINE,
@@ -21,6 +21,7 @@ from scidiff_timeseries.metrics.scores import (
     seasonal_error,
     wql,
 )
+from scidiff_timeseries.metrics.terms import Terms, window_terms
 
 __all__ = [
     "DEFINITIONS",
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluation",
     "Figure",
     "Interval",
+    "Terms",
     "calibration",
     "coverage",
     "crps",
@@ -36,6 +38,7 @@ __all__ = [
     "csdi_crps",
     "energy_score",
     "evaluate",
+    "evaluate_terms",
     "mae",
     "mase",
     "pit",
@@ -43,5 +46,6 @@ __all__ = [
     "ratio_interval",
     "seasonal_error",
     "skill_interval",
+    "window_terms",
     "wql",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +9,10 @@ import numpy as np
 
 from scidiff_timeseries.arrays import ArrayLike
 from scidiff_timeseries.metrics import scores
-from scidiff_timeseries.metrics.calibration import Calibration, calibration, coverage_terms, pit
+from scidiff_timeseries.metrics.calibration import Calibration, calibration
 from scidiff_timeseries.metrics.intervals import Interval, ratio_interval
 from scidiff_timeseries.metrics.scores import Array
+from scidiff_timeseries.metrics.terms import Terms, window_terms
 
 FEWEST_ORIGINS: Final = 5  # below, windows are resampled by series
 
@@ -24,6 +24,7 @@ DEFINITIONS: Final[dict[str, tuple[str, str]]] = {
     "pit_error": ("PIT error", "mean |share of PIT values below q - q| over q = 0.1 ... 0.9; 0 is calibrated"),
     "energy": ("energy score", "sum over windows of the energy score over the horizon (joint paths) / sum of the windows' Euclidean norms"),
     "nd": ("ND", "sum |median - y| / sum |y|"),
+    "mae": ("MAE", "mean |median - y| over all observed entries, in the unit of the data"),
     "mase": ("MASE", "mean over windows of mean |median - y| / in-sample mean |y_t - y_(t-m)|"),
 }
 """Key -> (name, exact definition), in the order of printing."""
@@ -81,7 +82,13 @@ class _Resampling:
 
 
 def evaluate(
-    paths: ArrayLike, truth: ArrayLike, *, seasonal_errors: ArrayLike | None = None, joint: bool = False, seed: int = 0
+    paths: ArrayLike,
+    truth: ArrayLike,
+    *,
+    seasonal_errors: ArrayLike | None = None,
+    joint: bool = False,
+    units: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Score the sample paths of several origins and series.
 
@@ -90,6 +97,7 @@ def evaluate(
         truth: [origin, series, horizon] or [origin, series, horizon, channel]; NaN where nothing was observed.
         seasonal_errors: in-sample :func:`~.scores.seasonal_error` of every window, [origin, series] (and channel); adds MASE.
         joint: the series are channels of one system that share their paths; adds CRPS-sum. Systems with channels always have it.
+        units: [series, channel], by which the channels of a system are divided in the energy score, so that they are on one scale.
         seed: of the bootstrap and of the PIT's tie breaking.
 
     With at least 5 origins the intervals resample origins in blocks, all series together; with fewer they resample series.
@@ -97,49 +105,23 @@ def evaluate(
     Raises:
         ValueError: the shapes do not fit, or the truth was observed nowhere.
     """
-    p, y = np.asarray(paths, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if y.ndim not in (3, 4) or p.ndim != y.ndim + 1 or p.shape[:2] != y.shape[:2] or p.shape[3:] != y.shape[2:]:
-        raise ValueError(f"paths [origin, series, n_paths, horizon(, channel)] and truth without n_paths do not fit: {p.shape}, {y.shape}")
-    sums = None
-    if y.ndim == 4:
-        sums = scores.channel_sum(p), scores.channel_sum(y)
-    elif joint:
-        sums = p.sum(axis=1, keepdims=True), y.sum(axis=1, keepdims=True)
-    energy = _energy_terms(p, y)
-    if y.ndim == 4:  # marginal figures see [origin, series, channel, (n_paths,) horizon]; a series' channels are resampled together
-        p, y = np.moveaxis(p, -1, 2), np.moveaxis(y, -1, 2)
-    how = _Resampling(len(y) >= FEWEST_ORIGINS or y.shape[1] < 2, seed)
-    return _collect(p, y, sums, energy, seasonal_errors, how)
+    return evaluate_terms(window_terms(paths, truth, seasonal_errors=seasonal_errors, joint=joint, units=units, seed=seed), seed)
 
 
-def _energy_terms(p: Array, y: Array) -> tuple[Array, Array]:
-    """Energy score and norm of the truth, one a window; channels of a system form one long vector."""
-    if y.ndim == 4:
-        p, y = p.reshape(*p.shape[:3], -1), y.reshape(*y.shape[:2], -1)
-    return np.nan_to_num(scores.energy_score(p, y)), np.sqrt(np.nansum(y * y, axis=-1))
+def evaluate_terms(terms: Terms, seed: int = 0) -> Evaluation:
+    """:func:`evaluate` from the terms of the windows, which may have been made one origin at a time.
 
-
-def _collect(
-    p: Array, y: Array, sums: tuple[Array, Array] | None, energy: tuple[Array, Array], seasonal: ArrayLike | None, how: _Resampling
-) -> Evaluation:
-    losses, scale = scores.wql_terms(p, y)
-    values = pit(p, y, how.seed)
-    uniform = calibration(how.arrange(values), how.block, how.seed)
-    terms: dict[str, tuple[Array, Array]] = {"crps": (losses, scale)}
-    if sums is not None:
-        terms["crps_sum"] = scores.wql_terms(*sums)
-    terms["coverage_50"], terms["coverage_90"] = coverage_terms(p, y, 0.5), coverage_terms(p, y, 0.9)
-    terms["energy"] = energy
-    terms["nd"] = scores.absolute_error_terms(p, y)[0], scale
-    plain = {"pit_error": uniform.error, "mase": math.nan}
-    if seasonal is None:
-        del plain["mase"]
-    else:
-        plain["mase"] = scores.mase(p, y, np.reshape(seasonal, y.shape[:-1]))
+    Raises:
+        ValueError: the truth was observed nowhere.
+    """
+    losses = terms.pairs["crps"][0]
+    how = _Resampling(len(losses) >= FEWEST_ORIGINS or losses.shape[1] < 2, seed)
+    uniform = calibration(how.arrange(terms.pit), how.block, seed)
     figures: dict[str, Figure] = {}
     for key, (name, definition) in DEFINITIONS.items():
-        if key in terms:
-            figures[key] = Figure(key, scores.ratio(*terms[key]), how.interval(*terms[key]), name, definition)
-        elif key in plain:
-            figures[key] = Figure(key, plain[key], None, name, definition)
+        if key in terms.pairs:
+            pair = terms.pairs[key]
+            figures[key] = Figure(key, scores.ratio(*pair), how.interval(*pair), name, definition)
+        elif key == "pit_error":
+            figures[key] = Figure(key, uniform.error, None, name, definition)
     return Evaluation(figures, uniform, how.arrange(losses), how.unit, how.block)

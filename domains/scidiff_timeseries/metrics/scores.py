@@ -167,13 +167,19 @@ def seasonal_error(history: ArrayLike, season: int) -> float:
     return float(differences.mean()) if len(differences) else math.nan
 
 
+def mase_terms(paths: ArrayLike, truth: ArrayLike, seasonal_errors: ArrayLike) -> tuple[Array, Array]:
+    """Terms of :func:`mase`, one a window: its scaled error, and 1 where the window counts (both 0 where it does not)."""
+    errors, counts = absolute_error_terms(paths, truth)
+    scale = np.broadcast_to(np.asarray(seasonal_errors, dtype=np.float64), errors.shape)
+    kept = (counts > 0) & (scale > 0)
+    scaled = np.divide(errors, counts * scale, out=np.zeros(errors.shape), where=kept)
+    return scaled, kept.astype(np.float64)
+
+
 def mase(paths: ArrayLike, truth: ArrayLike, seasonal_errors: ArrayLike) -> float:
     """Mean over windows of (mean |median - y| over the horizon) / (:func:`seasonal_error` of the window's own history).
 
     ``seasonal_errors`` [...], one a window. Windows without an observed entry, and those whose seasonal error is zero or NaN (a
     constant or too short history), are left out; NaN if none is left. Source: Hyndman and Koehler 2006.
     """
-    errors, counts = absolute_error_terms(paths, truth)
-    scale = np.broadcast_to(np.asarray(seasonal_errors, dtype=np.float64), errors.shape)
-    kept = (counts > 0) & (scale > 0)
-    return float(np.mean(errors[kept] / counts[kept] / scale[kept])) if kept.any() else math.nan
+    return ratio(*mase_terms(paths, truth, seasonal_errors))

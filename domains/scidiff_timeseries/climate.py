@@ -1,0 +1,76 @@
+r"""The year's cycle of a series: what is normal for the season, and how much varies then.
+
+Transformed values are :math:`x_t = \mu(\phi_t) + s(\phi_t)\, u_t` with :math:`\phi` the time of the year in (0, 1),
+:math:`\mu(\phi) = \sum_{k \le 3} a_k \cos 2\pi k \phi + b_k \sin 2\pi k \phi` and :math:`\log s` a sum of two such harmonics; base laws and
+network see u. Both are least-squares fits. A series gets one where, learned from its first two thirds, it makes differences over
+a quarter of a year smaller in the last third, by more than chance; so a random walk gets none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scidiff.config import Config
+
+Array = NDArray[np.float64]
+_MEAN, _SCALE = 3, 2
+_YEARS = 3
+_SIGMAS = 1.5
+
+
+class Climate(Config):
+    """Coefficients (a_1, b_1, a_2, ...) of the mean and of the logarithm of the scale."""
+
+    mean: tuple[float, ...]
+    log_scale: tuple[float, ...]
+
+    def moments(self, phase: Array) -> tuple[Array, Array]:
+        """(mean, scale) at times of the year."""
+        mean, log_scale = (_basis(phase, len(c) // 2) @ np.array(c) for c in (self.mean, self.log_scale))
+        return mean, np.exp(log_scale)
+
+
+def fit_climate(x: Array, phase: Array, per_year: float) -> Climate | None:
+    """Of values x [time] (NaN missing) at times of the year ``phase`` [time]; None for less than three years and where it does not help."""
+    if len(x) < _YEARS * per_year or per_year < 12:
+        return None
+    lag = round(per_year / 4)
+    cut = 2 * len(x) // 3
+    learned = _fit(x[:cut], phase[:cut])
+    if learned is None:
+        return None
+    late = x[cut:]
+    gain = _squares(late, lag) - _squares(late - learned.moments(phase[cut:])[0], lag)
+    split = [block[np.isfinite(block)] for block in np.array_split(gain, max(len(gain) // lag, 1))]
+    blocks = np.array([block.mean() for block in split if len(block)])
+    certain = len(blocks) > 1 and blocks.mean() > _SIGMAS * blocks.std(ddof=1) / np.sqrt(len(blocks))
+    return _fit(x, phase) if certain else None
+
+
+def _squares(x: Array, lag: int) -> Array:
+    return (x[lag:] - x[:-lag]) ** 2
+
+
+def _fit(x: Array, phase: Array) -> Climate | None:
+    seen = np.isfinite(x)
+    if seen.sum() < 10 * (_MEAN + _SCALE):
+        return None
+    x, phase = x[seen], phase[seen]
+    mean = _regress(_basis(phase, _MEAN), x)
+    residual = x - x.mean() - _basis(phase, _MEAN) @ mean
+    floor = 1e-3 * residual.std() + 1e-300
+    log_scale = _regress(_basis(phase, _SCALE), np.log(np.abs(residual) + floor))
+    return Climate(mean=tuple(mean.tolist()), log_scale=tuple(log_scale.tolist()))
+
+
+def _regress(basis: Array, y: Array) -> Array:
+    """Coefficients without the constant, which is the base law's."""
+    solution = np.linalg.lstsq(np.concatenate((np.ones((len(y), 1)), basis), 1), y, rcond=None)[0]
+    return np.asarray(solution[1:], dtype=np.float64)
+
+
+def _basis(phase: Array, harmonics: int) -> Array:
+    angle = 2 * np.pi * np.asarray(phase)[..., None] * np.arange(1, harmonics + 1)
+    both = np.stack((np.cos(angle), np.sin(angle)), -1)
+    return np.asarray(both.reshape(*np.shape(phase), 2 * harmonics), dtype=np.float64)

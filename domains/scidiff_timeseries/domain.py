@@ -1,0 +1,63 @@
+"""The time-series domain, as the core finds it. Heavy imports wait inside the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from scidiff.config import Config
+from scidiff.domain import ModelInfo
+
+if TYPE_CHECKING:
+    from scidiff.report import Section
+    from scidiff.tracking import Tracker
+    from scidiff_timeseries.task import TimeSeriesTask
+
+
+class TimeSeriesDomain:
+    """Implements :class:`scidiff.domain.Domain`."""
+
+    name = "timeseries"
+    description = "Joint sample paths of time series: forecasts, filled gaps, simulations."
+
+    def commands(self) -> typer.Typer:
+        from scidiff_timeseries.cli import app
+
+        return app
+
+    def recipe(self) -> type[Config]:
+        from scidiff_timeseries.data import Training
+
+        return Training
+
+    def task(self, recipe: Any) -> TimeSeriesTask:
+        from scidiff_timeseries.data import task_of
+
+        return task_of(recipe)
+
+    def demo(self, folder: Path, tracker: Tracker) -> Sequence[Section]:
+        from scidiff_timeseries.demo import demo
+
+        return demo(folder, tracker)
+
+    def models(self) -> list[ModelInfo]:
+        from scidiff_timeseries.registry import shipped_models
+
+        return [ModelInfo(name, _describe(path), path) for name, path in shipped_models().items()]
+
+
+def _describe(path: Path) -> str:
+    """One line from the header of a model."""
+    from scidiff.train.weights import load_weights
+    from scidiff_timeseries.frequency import Frequency
+
+    about = load_weights(path)[1]
+    channels, series = len(about["channels"]), len(about["fit"]["ids"])
+    horizon, steps = about["recipe"]["windows"]["horizon"], about.get("step", 0)
+    return f"{series} series, {channels} channels, {Frequency(about['frequency']).describe()}, horizon {horizon}, {steps:,} steps"
+
+
+DOMAIN = TimeSeriesDomain()

@@ -1,0 +1,19 @@
+"""Forecasters by name: those that ship in the package's ``models`` folder, or any safetensors file by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scidiff.domain import find_weights
+
+MODELS = Path(__file__).parent / "models"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name to file of the forecasters in the package; there may be none."""
+    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+
+
+def find_model(model: str | Path) -> Path:
+    """The file of a shipped model's name, of a path, or of a training's folder. Raises UserError that lists the known names."""
+    return find_weights(model, shipped_models())

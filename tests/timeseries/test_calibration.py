@@ -1,0 +1,68 @@
+"""Strengths and temperature: what helps is kept, what harms is left out, and losses are those of the laws that are sampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scidiff_timeseries.calibration import STRENGTHS, calibrate
+from scidiff_timeseries.model import TimeSeriesDenoiser
+from scidiff_timeseries.panel import read_frame
+from scidiff_timeseries.recipe import Recipe, SamplerConfig, WindowConfig
+from scidiff_timeseries.task import TimeSeriesTask
+from scidiff_timeseries.training import make_task
+
+CALLS = SamplerConfig(calls=1)
+
+
+def task(volatility_later: float = 1.0) -> TimeSeriesTask:
+    """Six walks; in the last steps, all of them validation, steps may be larger than before."""
+    rng, length, rolls, horizon = np.random.default_rng(0), 160, 1, 20
+    steps = rng.normal(size=(6, length))
+    steps[:, -rolls * horizon :] *= volatility_later
+    days = pd.date_range("2024-01-01", periods=length, freq="h")
+    df = pd.concat(pd.DataFrame({"unique_id": f"s{k}", "ds": days, "y": 50 + y}) for k, y in enumerate(steps.cumsum(1)))
+    windows = WindowConfig(horizon=horizon, context=40, rolls=rolls, selection_rolls=2)
+    return make_task(Recipe(windows=windows), read_frame(df))
+
+
+def corrected(made: TimeSeriesTask, log_scale: float) -> TimeSeriesDenoiser:
+    """A network that says of every entry that its innovation is e^log_scale times as large as the base law thinks."""
+    denoiser = made.denoiser.eval()
+    assert isinstance(denoiser, TimeSeriesDenoiser)
+    with torch.no_grad():
+        denoiser.backbone.get_parameter("head.bias").copy_(torch.tensor([0.0, log_scale]))
+    return denoiser
+
+
+def test_a_network_that_learned_nothing_is_left_out() -> None:
+    made = task()
+    found = calibrate(corrected(made, 0.0), made, CALLS)
+    assert found["strength"] == 0.0
+    assert found["crps"] == pytest.approx(found["crps_of_the_base_law"], rel=0.02)
+    assert {fit.strength for fit in made.fit.series} == {made.fit.strength} == {0.0}
+
+
+@pytest.mark.parametrize("harm", [-1.5, 1.5])
+def test_a_network_that_harms_is_left_out(harm: float) -> None:
+    """Of the panel; a series with few windows may by chance think otherwise."""
+    made = task()
+    assert calibrate(corrected(made, harm), made, CALLS)["strength"] < 0.25
+    assert made.fit.strength == 0.0
+
+
+def test_the_temperature_makes_intervals_cover_what_they_should() -> None:
+    """Windows in which steps are larger than the context says need wider intervals; quiet ones narrower."""
+    wide, narrow = (calibrate(corrected(made, 0.0), made, CALLS)["temperature"] for made in (task(1.8), task(0.5)))
+    assert narrow < 1 < wide
+
+
+def test_strengths_are_of_those_that_were_tried_and_kept_with_the_fit() -> None:
+    made = task(3.0)
+    found = calibrate(corrected(made, 0.4), made, CALLS)
+    kept = [fit.strength for fit in made.fit.series]
+    assert set(kept) <= set(STRENGTHS)
+    assert found["strength"] == pytest.approx(np.mean(kept))
+    assert [one.fit.strength for one in made.prepared] == kept
