@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scidiff.config import Config
+from scidiff.errors import UserError
 from scidiff_timeseries.correlation import correlation
 from scidiff_timeseries.features import calendar, standardise, year_phase
 from scidiff_timeseries.law import condition
@@ -75,7 +76,10 @@ class PanelFit(Config):
         stamps = panel.stamps(far, 0, length)
         extra = np.concatenate((calendar(panel.frequency, stamps), self.future.apply(future)), 1)
         static = self.static.apply(series.static[None])[0]
-        return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, year_phase(stamps))
+        try:
+            return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, year_phase(stamps))
+        except ValueError as error:  # of a transform: what was fitted held positive values only
+            raise UserError(f"series {series.id!r}: {error}, as the data that were fitted were; fit again with these values") from error
 
 
 def fit_series(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None) -> tuple[SeriesFit, ...]:

@@ -197,3 +197,13 @@ def test_degenerate_series_get_a_defined_forecast(values: np.ndarray) -> None:
     paths = Forecaster(recipe=small(), steps=0).fit(df).predict(7, 5).to_array()
     assert np.isfinite(paths).all()
     assert np.allclose(paths[0], values[-1], atol=1e-3)
+
+
+def test_a_value_that_the_fitted_transform_cannot_take_is_named() -> None:
+    days = pd.date_range("2024-01-01", periods=80, freq="D")
+    df = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.exp(np.random.default_rng(0).normal(size=80).cumsum() * 0.3)})
+    forecaster = Forecaster(7, steps=0).fit(df)
+    assert forecaster.chosen["transform"].tolist() == ["log"]
+    df.loc[79, "y"] = 0.0
+    with pytest.raises(UserError, match="series 'a': log takes positive values only"):
+        forecaster.predict(df=df)
