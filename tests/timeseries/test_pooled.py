@@ -69,6 +69,18 @@ def test_the_panel_s_level_volatility_and_correlation_are_found() -> None:
     assert truth.volatility == pytest.approx(2.0, rel=0.15)
 
 
+@pytest.mark.parametrize("shared", [1.0, 0.5, 0.0])
+def test_channels_share_their_walks_and_of_what_moves_fast_a_share(shared: float) -> None:
+    r, length = ((1.0, 0.6), (0.6, 1.0)), 5
+    k = SystemLaw((LAW, LAW), r, shared).covariance(length).reshape(length, 2, length, 2)
+    t = torch.arange(length).double()
+    walk = 0.02 * (100 + torch.minimum(t[:, None], t))
+    fast = 0.8 ** (t[:, None] - t).abs() + 0.1 * torch.eye(length)
+    for one, other in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        expected = walk + fast if one == other else 0.6 * (walk + shared * fast)
+        assert torch.allclose(k[:, one, :, other], expected.double(), atol=1e-7)
+
+
 def test_windows_end_where_series_do() -> None:
     tables = [np.arange(7.0)[:, None], np.arange(3.0)[:, None], np.full((5, 1), np.nan)]
     found = windows_of(tables, 4)[:, :, 0]

@@ -50,11 +50,13 @@ def panels(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def band(ax: Axes, x: Any, draws: Array, style: Style, name: str) -> None:
-    """All of a method as a line, and what holds 95 % of samples as large as the data as a band; the data are a line."""
+    """The median of samples as large as the data as a line, and what holds 95 % of them as a band; the data are a line."""
     look = style.of(name)
-    ax.plot(x, draws[0], label=name, **look)
-    if name != "observed" and len(draws) > 1:
-        low, high = np.nanquantile(draws[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    if name == "observed" or len(draws) < 2:
+        ax.plot(x, draws[0], label=name, **look)
+    else:
+        low, middle, high = np.nanquantile(draws[1:], [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
+        ax.plot(x, middle, label=name, **look)
         ax.fill_between(x, low, high, color=look["color"], alpha=0.16, linewidth=0, zorder=look["zorder"] - 2)
 
 

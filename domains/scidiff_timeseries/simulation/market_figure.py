@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scidiff_timeseries.simulation.market import MarketReport
 
 _SHOWN = 12
-_ROOM = 1.8
+_ROOM, _FAR = 1.8, 4.0
 
 
 def draw(report: MarketReport) -> Figure:
@@ -57,7 +57,10 @@ def _paths(ax: Axes, report: MarketReport, style: Style) -> None:
         ax.plot(path, color=style.of(first)["color"], linewidth=0.8, alpha=0.6)
     data = report.samples["observed"]["paths"][0]
     length = report.samples[first]["paths"].shape[1]
-    ax.plot(data[-length:] - (data[-length - 1] if len(data) > length else 0.0), color=INK, linewidth=1.7)
+    shown = data[-length:] - (data[-length - 1] if len(data) > length else 0.0)
+    ax.plot(shown, color=INK, linewidth=1.7)
+    reach, (low, high) = _FAR * float(np.abs(shown).max()), ax.get_ylim()
+    ax.set_ylim(max(-reach, low), min(reach, high))  # a path that explodes must not flatten the rest
     dress(ax, f"Portfolio: {label(first)}, the last observed steps", "step", "cumulated log return")
 
 
