@@ -118,7 +118,7 @@ def seasonal_bootstrap(observed: pd.DataFrame, stamps: pd.DatetimeIndex, n: int,
             raise UserError(f"no year of the data has {size} values from {stamps[begin]:%d %B} on; give longer data or shorter blocks")
         drawn[:, begin : begin + size] = values[rng.choice(rows, size=n)[:, None] + np.arange(size)]
     frame = _frame(drawn, observed.columns)
-    return frame.assign(ds=np.tile(stamps.to_numpy(), n))
+    return frame.assign(ds=stamps.take(np.tile(np.arange(len(stamps)), n)))  # keeps a time zone
 
 
 def _places(index: pd.DatetimeIndex, stamps: pd.DatetimeIndex) -> NDArray[np.intp]:
