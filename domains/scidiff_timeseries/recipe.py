@@ -45,9 +45,9 @@ class WindowConfig(Config):
         return context, min(context, self.view if self.view is not None else max(2 * self.horizon, 60))
 
     def selection(self, panel: Panel) -> Rolls:
-        """On what base laws are compared: the last windows, those that validate included; by default 5 to 60 a series, the fewer the more
-        series there are."""
-        auto = min(max(_COMPARED // (len(panel) * len(panel.channels)), 5), 60)
+        """On what base laws are compared: the last windows, those that validate included; by default 5 to 250 a series, the fewer the more
+        series there are: years in which rates fall make a mean-reverting law look better than the random walk that decades ask for."""
+        auto = min(max(_COMPARED // (len(panel) * len(panel.channels)), 5), 250)
         return Rolls(self.horizon, self.selection_rolls or auto, self.lengths(panel.frequency.seasons)[0])
 
 

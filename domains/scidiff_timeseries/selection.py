@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from scidiff.config import Config
 from scidiff_timeseries.arrays import rows
-from scidiff_timeseries.law import BaseLaw, Part, SystemLaw, gain
+from scidiff_timeseries.law import BaseLaw, Gain, Part, SystemLaw, gain
 from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.transforms import Transform, candidates
 
@@ -96,27 +96,35 @@ class Rolls:
 def innovations(law: BaseLaw, x: Array) -> tuple[Array, NDArray[np.bool_]]:
     """(standardised innovations, which of them count) of windows [window, time] with their level taken off, for a law at scale 1."""
     z, usable = np.zeros(x.shape), np.zeros(x.shape, dtype=bool)
-    for pattern, members in _by_pattern(x):
-        places, root, counted = gain(_single(law), x.shape[1], pattern[:, None], np.zeros_like(pattern)[:, None]).whiten[0]
-        at = places.numpy()
-        if len(at):
-            z[np.ix_(members, at)] = solve_triangular(root.numpy(), x[np.ix_(members, at)].T, lower=True).T
-        usable[np.ix_(members, at)] = counted.numpy()
+    for known, members in _by_pattern(x):
+        z[members], usable[members] = _whitened(gain(_single(law), x.shape[1], known[:, None], np.zeros_like(known)[:, None]), x[members])
     return z, usable
 
 
-def forecasts(law: BaseLaw, x: Array, volatility: Array, horizon: int) -> tuple[Array, Array]:
-    """(means, deviations) [window, horizon] of the base law after each of the windows [window, time] with their level taken off."""
+def _whitened(one: Gain, x: Array) -> tuple[Array, NDArray[np.bool_]]:
+    places, root, counted = one.whiten[0]
+    z, usable, at = np.zeros(x.shape), np.zeros(x.shape[1], dtype=bool), places.numpy()
+    if len(at):
+        z[:, at] = solve_triangular(root.numpy(), x[:, at].T, lower=True).T
+    usable[at] = counted.numpy()
+    return z, np.broadcast_to(usable, x.shape)
+
+
+def forecasts(law: BaseLaw, x: Array, horizon: int) -> tuple[Array, Array]:
+    """(means, deviations) [window, horizon] of the base law after each of the windows [window, time] with their level taken off; its
+    long-run volatility is the window's own."""
     windows, length = x.shape
     mean, deviation = np.zeros((windows, horizon)), np.zeros((windows, horizon))
-    z, usable = innovations(law, x)
-    weight = usable * law.decay ** np.arange(length, 0, -1)
-    scale = np.sqrt(((weight * z**2).sum(1) + law.prior * volatility**2) / (weight.sum(1) + law.prior))
+    later, fading = np.arange(length + horizon) >= length, law.decay ** np.arange(length, 0, -1)
     for pattern, members in _by_pattern(x):
         known = np.concatenate((pattern, np.zeros(horizon, dtype=bool)))
-        one = gain(_single(law), length + horizon, known[:, None], (np.arange(length + horizon) >= length)[:, None])
+        one = gain(_single(law), length + horizon, known[:, None], later[:, None])
+        z, usable = _whitened(one, x[members])
+        volatility2 = (usable * z**2).sum(1) / np.maximum(usable.sum(1), 1)
+        weight = usable * fading
+        scale = np.sqrt(((weight * z**2).sum(1) + law.prior * volatility2) / (weight.sum(1) + law.prior))
         mean[members] = x[np.ix_(members, pattern.nonzero()[0])] @ one.gain.numpy().T
-        deviation[members] = scale[members, None] * np.sqrt(one.spread.diagonal().numpy())
+        deviation[members] = scale[:, None] * np.sqrt(one.spread.diagonal().numpy())
     return mean, deviation
 
 
@@ -178,9 +186,7 @@ class _Trial:
         owners, before, after = self.owner[able], self.before[able], self.after[able]
         x = np.stack([_given(transforms[o]).forward(*row.T) for o, row in zip(owners, before, strict=True)])
         level = np.nanmean(x, axis=1, keepdims=True)
-        z, usable = innovations(law, x - level)
-        volatility = np.sqrt((usable * z**2).sum(1) / np.maximum(usable.sum(1), 1))
-        mean, deviation = forecasts(law, x - level, volatility, after.shape[1])
+        mean, deviation = forecasts(law, x - level, after.shape[1])
         q = (mean + level)[:, None] + _NORMAL[:, None] * deviation[:, None]
         q = np.stack([_given(transforms[o]).inverse(one, year) for o, one, year in zip(owners, q, after[..., 1], strict=True)])
         truth = after[:, None, :, 0]
