@@ -16,7 +16,6 @@ from scidiff import __version__
 from scidiff.report import Picture, Prose, Row, Section, figure_png
 from scidiff.tracking import Tracker
 from scidiff_timeseries.backtest import Backtest, backtest, section
-from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.charts import fan_charts
 from scidiff_timeseries.cli.show import scores
 from scidiff_timeseries.forecaster import Forecaster
@@ -91,8 +90,7 @@ def _forecaster(df: pd.DataFrame) -> tuple[Forecaster, str]:
 
 
 def _forecast(forecaster: Forecaster, df: pd.DataFrame, folder: Path) -> Figure:
-    with late_bar("forecasting"):
-        paths = forecaster.predict(n_paths=PATHS, df=df)
+    paths = forecaster.predict(n_paths=PATHS, df=df)
     write_table(paths, folder / "paths.csv")
     return fan_charts(paths, read_frame(df, **SAMPLES[NAME].frame), 3, columns=3)
 
@@ -103,7 +101,6 @@ def _gap(forecaster: Forecaster, df: pd.DataFrame) -> Figure:
     gap = slice(len(seen) - 30 - GAP, len(seen) - 30)
     hidden = seen.copy()
     hidden.loc[hidden.index[gap], list(forecaster.channels)] = np.nan
-    with late_bar("filling a gap"):
-        paths = forecaster.impute(hidden, PATHS)
+    paths = forecaster.impute(hidden, PATHS)
     inside = paths["ds"].between(seen["ds"].iloc[gap.start], seen["ds"].iloc[gap.stop - 1])
     return fan_charts(SamplePaths(paths[inside]), read_frame(seen, **SAMPLES[NAME].frame), 3, columns=3)

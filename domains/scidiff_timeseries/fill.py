@@ -1,4 +1,5 @@
-"""Filling: missing entries of whole series, window by window, as joint sample paths. Simulation fills a series of which nothing is known.
+"""Filling: missing entries of whole series, window by window, as joint sample paths. Simulation fills a series of which nothing is known,
+a forecast fills steps after the end of one.
 
 A *window* is a run of missing entries that are asked for together, in as many steps as the network was trained on: between what is known
 on both sides, or after it where nothing more is known. The base law sees further, at both ends. Windows come from left to right, and
@@ -141,16 +142,18 @@ def fill(
     *,
     seed: int = 0,
     numbers: Sequence[int] | None = None,
+    begin: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Array]:
-    """[path, time, channel] of every series in its own unit: values ``given`` [time, channel] to the bit, missing ones drawn.
+    """[path, time, channel] of every series in its own unit: values ``given`` [time, channel] to the bit, missing ones drawn from step
+    ``begin`` on; earlier ones stay missing.
 
     Noise is a function of (seed, number of the series, number of the window in it, path) alone; ``numbers`` are 0, 1, ... unless given.
     ``progress`` is told how many windows of how many are done.
     """
     made: list[_Series] = []
     for number, one, values in zip(numbers or range(len(series)), series, given, strict=True):
-        missing = ~np.isfinite(values)
+        missing = ~np.isfinite(values) & (np.arange(len(values)) >= begin)[:, None]
         windows = plan(missing, lengths)
         start = np.where(missing, np.nan, one.values)
         paths, result = (np.repeat(table[None], n_paths, 0) for table in (start, values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from scidiff.errors import UserError
 from scidiff.train.loop import RunLog
 from scidiff.train.loop import fit as train
 from scidiff.train.weights import load_weights, save_weights
+from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.covariates import with_future
 from scidiff_timeseries.fill import Lengths, fill
 from scidiff_timeseries.frequency import Frequency
-from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.panel import Panel, read_frame
 from scidiff_timeseries.paths import SamplePaths
@@ -29,8 +29,9 @@ from scidiff_timeseries.provenance import blank, restored, stamp_of
 from scidiff_timeseries.recipe import Recipe, SamplerConfig, WindowConfig
 from scidiff_timeseries.registry import find_model
 from scidiff_timeseries.selection import Rolls, SeriesFit
-from scidiff_timeseries.task import build_denoiser, forecast_question
+from scidiff_timeseries.task import build_denoiser
 from scidiff_timeseries.training import make_task
+from scidiff_timeseries.windows import Prepared
 
 Array = NDArray[np.float64]
 MAX_PATHS = 100_000
@@ -116,7 +117,8 @@ class Forecaster:
         seed: int = 0,
         calls: int | None = None,
     ) -> SamplePaths:
-        """Joint sample paths of the ``horizon`` steps after the data (of ``df`` if given, else those fitted on).
+        """Joint sample paths of the ``horizon`` steps after the data (of ``df`` if given, else those fitted on). More steps than the model
+        was fitted for are drawn window by window, each path given what it holds so far.
 
         ``future``: known-future covariates of these steps, with the id and time columns, where the data do not hold them already. Steps
         that have none anywhere are forecast without, as the network is told.
@@ -127,13 +129,12 @@ class Forecaster:
         self._check(n_paths, horizon, len(panel) * len(panel.channels), seed)
         if future is not None:
             panel = with_future(panel, future, horizon, self.frame)
-        prepared, lengths = self._fitted.prepared(panel, fits), self._lengths
-        context = lengths.lead + lengths.view
-        questions = [forecast_question(series, len(series.values) + horizon, horizon, context) for series in prepared]
-        drawn = draw_paths(
-            self.denoiser, questions, self.frequency.seasons, n_paths, self._sampler(calls), seed=seed, drop=lengths.lead
-        )
-        return SamplePaths.from_array(drawn[:, :, lengths.view :], panel)
+        prepared, context = self._fitted.prepared(panel, fits, horizon), self._windows[0]
+        ends = [(len(series) - context, len(series) + horizon) for series in panel]
+        tails = [series.cut(*end) for series, end in zip(prepared, ends, strict=True)]
+        given = [series.window(*end) for series, end in zip(panel, ends, strict=True)]
+        drawn = self._fill("forecasting", tails, given, n_paths, seed, calls, begin=context)
+        return SamplePaths.from_array(np.stack(drawn)[:, :, context:], panel)
 
     def impute(self, df: pd.DataFrame | None = None, n_paths: int = 100, *, seed: int = 0, calls: int | None = None) -> SamplePaths:
         """Joint sample paths of every step of every series; what is known is in all of them exactly as given, what is missing varies.
@@ -142,7 +143,8 @@ class Forecaster:
         """
         panel, fits = self._data(df)
         self._check(n_paths, max(len(series) for series in panel), len(panel) * len(panel.channels), seed)
-        filled = self._fill(panel, fits, n_paths, seed, calls)
+        given = [series.values for series in panel]
+        filled = self._fill("filling", self._fitted.prepared(panel, fits), given, n_paths, seed, calls)
         return SamplePaths.from_array(filled, panel, begin=[0] * len(panel))
 
     def simulate(
@@ -168,24 +170,26 @@ class Forecaster:
         self._check(n, length, len(chosen) * len(panel.channels), seed)
         begin = _stamp(start)
         part = replace(panel, series=tuple(blank(panel, panel.series[number], begin, length) for number in chosen))
-        made = self._fill(part, tuple(self._fitted.fits[number] for number in chosen), n, seed, calls, chosen)
+        prepared = self._fitted.prepared(part, tuple(self._fitted.fits[number] for number in chosen))
+        made = self._fill("simulating", prepared, [series.values for series in part], n, seed, calls, numbers=chosen)
         return SamplePaths.from_array(made, part, begin=[0] * len(chosen))
 
     def _fill(
-        self, panel: Panel, fits: tuple[SeriesFit, ...], n_paths: int, seed: int, calls: int | None, numbers: Sequence[int] | None = None
+        self, what: str, prepared: list[Prepared], given: list[Array], n_paths: int, seed: int, calls: int | None, **options: Any
     ) -> list[Array]:
-        prepared, given = self._fitted.prepared(panel, fits), [series.values for series in panel]
-        sampler, seasons = self._sampler(calls), self.frequency.seasons
-        return fill(self.denoiser, prepared, given, seasons, n_paths, sampler, self._lengths, seed=seed, numbers=numbers)
+        context, view = self._windows
+        lengths, sampler, seasons = Lengths(context - view, view, self.recipe.windows.horizon), self._sampler(calls), self.frequency.seasons
+        with late_bar(what) as progress:
+            return fill(self.denoiser, prepared, given, seasons, n_paths, sampler, lengths, seed=seed, progress=progress, **options)
 
     def _sampler(self, calls: int | None) -> SamplerConfig:
         sampler = self.recipe.sampler
         return sampler if calls is None else sampler.model_copy(update={"calls": _within("calls", calls, 1, 256)})
 
     @property
-    def _lengths(self) -> Lengths:
-        context, view = self.recipe.windows.lengths(self.frequency.seasons)
-        return Lengths(context - view, view, self.recipe.windows.horizon)
+    def _windows(self) -> tuple[int, int]:
+        """Steps before a question that the base law sees, and the network of these."""
+        return self.recipe.windows.lengths(self.frequency.seasons)
 
     @property
     def data_end(self) -> dict[Hashable, pd.Timestamp]:

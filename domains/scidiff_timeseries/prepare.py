@@ -22,8 +22,6 @@ from scidiff_timeseries.windows import Prepared
 
 Array = NDArray[np.float64]
 _MANY = 10
-_AHEAD = 2048
-"""Steps of calendar made beyond the data."""
 
 
 class Moments(Config):
@@ -64,12 +62,11 @@ class PanelFit(Config):
         """One for each series of the training panel."""
         return self.series * len(self.ids) if self.pool else self.series
 
-    def prepared(self, panel: Panel, fits: tuple[SeriesFit, ...]) -> list[Prepared]:
-        """The panel's series with the given fits."""
-        return [self._one(panel, series, fit) for series, fit in zip(panel, fits, strict=True)]
+    def prepared(self, panel: Panel, fits: tuple[SeriesFit, ...], ahead: int = 0) -> list[Prepared]:
+        """The panel's series with the given fits; what is known beforehand of ``ahead`` steps more."""
+        return [self._one(panel, series, fit, len(series) + ahead) for series, fit in zip(panel, fits, strict=True)]
 
-    def _one(self, panel: Panel, series: Series, fit: SeriesFit) -> Prepared:
-        length = len(series) + _AHEAD
+    def _one(self, panel: Panel, series: Series, fit: SeriesFit, length: int) -> Prepared:
         future = np.full((length, series.future.shape[1]), np.nan)
         future[: min(len(series.future), length)] = series.future[:length]
         far = replace(series, start=series.start.as_unit("us"))  # nanoseconds end in 2262, which quarters reach

@@ -56,6 +56,11 @@ class Prepared:
         phase = rows(self.phase[:, None], begin, begin + values.shape[-2], 0.0)[:, 0]
         return np.stack([one.transform.inverse(values[..., c], phase) for c, one in enumerate(self.fit.channels)], -1)
 
+    def cut(self, begin: int, end: int) -> Prepared:
+        """Steps begin, ..., end - 1 as a series of their own."""
+        values, extra, past = rows(self.values, begin, end), rows(self.extra, begin, end, 0.0), rows(self.past, begin, end, 0.0)
+        return replace(self, values=values, extra=extra, past=past, phase=rows(self.phase[:, None], begin, end, 0.0)[:, 0])
+
     def window(self, begin: int, end: int) -> Array:
         """Transformed values of steps begin, ..., end - 1, NaN beyond the data."""
         return rows(self.values, begin, end)

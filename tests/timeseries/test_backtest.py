@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import replace
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from scidiff.errors import UserError
 from scidiff.tracking import OFF, Tracker
 from scidiff.train.weights import load_weights
 from scidiff_timeseries import baselines
-from scidiff_timeseries.backtest import COLUMNS, Backtest, backtest, progress, section
+from scidiff_timeseries.backtest import COLUMNS, Backtest, backtest, section
 from scidiff_timeseries.backtest.methods import ours, simple
 from scidiff_timeseries.backtest.windows import read_windows
 from scidiff_timeseries.baselines.base import Baseline
@@ -52,7 +50,7 @@ def small(**training: Any) -> Recipe:
 
 
 def run(df: pd.DataFrame, **options: Any) -> Backtest:
-    given = {"methods": FAST, "steps": 0, "n_paths": 20, "recipe": small(), "progress": False, **options}
+    given = {"methods": FAST, "steps": 0, "n_paths": 20, "recipe": small(), **options}
     return backtest(df, HORIZON, ROLLS, **given)
 
 
@@ -96,7 +94,7 @@ def test_the_past_of_a_panel_without_covariates_holds_no_later_row(result: Backt
 def test_figures_by_hand() -> None:
     """Windows (6, 8) after 4 and (7, 3) after 8: the last value errs by 2, 4 and 1, 5."""
     df = long({"a": np.array([1.0, 2, 4, 6, 8, 7, 3])})
-    found = backtest(df, 2, 2, methods=("seasonal_naive",), n_paths=3, seasons=(1,), freq="D", progress=False)
+    found = backtest(df, 2, 2, methods=("seasonal_naive",), n_paths=3, seasons=(1,), freq="D")
     row = found.table.loc["seasonal_naive"]
     assert row["crps"] == pytest.approx(12 / 24)
     assert row["mae"] == pytest.approx(12 / 4)
@@ -150,7 +148,7 @@ def test_a_system_has_the_crps_of_its_sum() -> None:
 
 def test_missing_truth_is_not_scored() -> None:
     df = long({"a": np.array([1.0, 2, 4, 6, math.nan, 7, 3])})
-    found = backtest(df, 2, 2, methods=("seasonal_naive",), n_paths=3, seasons=(1,), freq="D", progress=False)
+    found = backtest(df, 2, 2, methods=("seasonal_naive",), n_paths=3, seasons=(1,), freq="D")
     assert found.table.loc["seasonal_naive", "mae"] == pytest.approx((2 + 1 + 3) / 3)  # 6 after 4, 7 and 3 after 6
     assert any(note.startswith("1 of 7 values are missing") for note in found.notes)
 
@@ -365,17 +363,6 @@ def test_series_without_a_value_before_the_windows_are_left_out_by_name() -> Non
 def test_what_cannot_be_asked_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         backtest(long(walks()), HORIZON, **{"rolls": ROLLS, "methods": ("naive",), **options})
-
-
-def test_the_bar_shows_only_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for seconds, shown in ((60.0, False), (-1.0, True)):
-        monkeypatch.setattr(progress, "SECONDS", seconds)
-        stream = io.StringIO()
-        with progress.LateBar(2, True, Console(file=stream, force_terminal=True, width=80)) as bar:
-            bar.method("naive")
-            bar.advance()
-            bar.advance()
-        assert ("naive" in stream.getvalue() and "2/2" in stream.getvalue()) == shown
 
 
 # what is written

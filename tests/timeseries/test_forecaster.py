@@ -46,6 +46,13 @@ def test_a_forecast_is_of_the_steps_after_each_series(fitted: Forecaster) -> Non
     assert paths.to_array().shape == (2, 8, 5, 1)
 
 
+def test_a_longer_forecast_continues_the_paths_of_a_shorter_one(fitted: Forecaster) -> None:
+    horizon = fitted.recipe.windows.horizon
+    long, short = (fitted.predict(steps, 5).to_array() for steps in (3 * horizon + 1, horizon))
+    np.testing.assert_array_equal(long[:, :, :horizon], short)
+    assert np.ptp(long, axis=1).min() > 0
+
+
 def test_filled_gaps_vary_and_known_values_stay_to_the_bit(fitted: Forecaster) -> None:
     df = frame()
     filled = fitted.impute(df, 6).to_array()[..., 0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from scidiff.errors import UserError
 from scidiff_timeseries.bars import late_bar
@@ -52,3 +55,17 @@ def test_the_bar_is_silent_where_nobody_looks(monkeypatch: pytest.MonkeyPatch, c
     with late_bar("working", 3) as done:
         done(1)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_bar_shows_only_what_takes_long_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, shown in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr("scidiff_timeseries.bars.SECONDS", seconds)
+        outer, inner = (Console(file=io.StringIO(), force_terminal=True, width=80) for _ in range(2))
+        with late_bar("outer", 2, console=outer) as progress, late_bar("inner", 3, console=inner) as part:
+            time.sleep(0.05)
+            part(3)
+            progress(1, what="renamed")
+            progress(2)
+        text = outer.file.getvalue()
+        assert ("renamed" in text and "2/2" in text) == shown
+        assert "inner" not in inner.file.getvalue()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,10 @@ from scidiff import __version__
 from scidiff.errors import UserError
 from scidiff_timeseries.backtest.methods import OURS, check_names, fit_ours, ours, simple
 from scidiff_timeseries.backtest.notes import notes_on, training_of
-from scidiff_timeseries.backtest.progress import LateBar
 from scidiff_timeseries.backtest.result import Backtest
 from scidiff_timeseries.backtest.scoring import Score, run
 from scidiff_timeseries.backtest.windows import Windows, agreed, read_windows
+from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.baselines.base import standing_in
 from scidiff_timeseries.forecaster import MAX_VALUES, Forecaster
 from scidiff_timeseries.recipe import Recipe
@@ -37,7 +39,6 @@ def backtest(
     steps: int | None = None,
     calls: int | None = None,
     seasons: Sequence[int] | None = None,
-    progress: bool = True,
     **frame: Any,
 ) -> Backtest:
     """Forecast ``rolls`` windows at the end of the data, and compare.
@@ -58,7 +59,6 @@ def backtest(
         steps: optimiser steps of the fit; 0 is the base law alone.
         calls: network calls a forecast.
         seasons: of the baselines, in steps; None takes the frequency's. The first is that of MASE.
-        progress: show a bar where it takes over two seconds.
         frame: how the frame is laid out, as :func:`~scidiff_timeseries.panel.read_frame` takes it.
 
     Raises:
@@ -76,7 +76,7 @@ def backtest(
         forecaster = None
     elif forecaster is None:
         forecaster, fit_seconds = fit_ours(windows, options, recipe, steps, seed)
-    with LateBar(len(names) * rolls * len(windows.kept), progress) as bar, standing_in() as stand_ins:
+    with late_bar("backtest", len(names) * rolls * len(windows.kept)) as bar, standing_in() as stand_ins:
         scores, failures = _compare(windows, asked, forecaster, fit_seconds, bar)
     fitted = "" if forecaster is None else training_of(forecaster, windows, given)
     notes = notes_on(windows, scores, stand_ins)
@@ -95,11 +95,12 @@ class _Asked:
 
 
 def _compare(
-    windows: Windows, asked: _Asked, forecaster: Forecaster | None, fit_seconds: float | None, bar: LateBar
+    windows: Windows, asked: _Asked, forecaster: Forecaster | None, fit_seconds: float | None, bar: Callable[..., None]
 ) -> tuple[dict[str, Score], dict[str, str]]:
     """(scores, failures) by method."""
     scores: dict[str, Score] = {}
     failures: dict[str, str] = {}
+    done = itertools.count(1)
     for name in asked.names:
         try:
             if name == OURS:
@@ -107,13 +108,17 @@ def _compare(
                 contender = ours(windows, forecaster, asked.n_paths, asked.seed, asked.calls, fit_seconds)
             else:
                 contender = simple(windows, name, asked.seasons, asked.n_paths, asked.seed)
-            bar.method(contender.title)
-            scores[name] = run(contender, windows, asked.seasons[0], asked.seed, bar.advance)
+            advance = partial(_advance, bar, done, contender.title)
+            scores[name] = run(contender, windows, asked.seasons[0], asked.seed, advance)
         except Exception as error:  # of whatever kind, a library's too: hours of the other methods must not be lost for it
             failures[name] = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if not scores:
         raise UserError("every method failed: " + "; ".join(f"{name}: {reason}" for name, reason in failures.items()))
     return scores, failures
+
+
+def _advance(bar: Callable[..., None], done: Iterator[int], what: str) -> None:
+    bar(next(done), what=what)
 
 
 def _check_size(windows: Windows, n_paths: int) -> None:

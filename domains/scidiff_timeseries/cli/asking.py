@@ -34,7 +34,7 @@ def forecast(
     _check(out, plot)
     forecaster = _load(model)
     source = _source(data, given, forecaster)
-    with in_words_of(file_of(data)), _bar("forecasting"):
+    with in_words_of(file_of(data)):
         paths = forecaster.predict(horizon, n, df=source.df, seed=seed, calls=calls)
     _write(paths, source.panel(), out, plot, quantiles)
 
@@ -55,7 +55,7 @@ def impute(
     _check(out, plot)
     forecaster = _load(model)
     source = _source(data, given, forecaster)
-    with in_words_of(file_of(data)), _bar("filling"):
+    with in_words_of(file_of(data)):
         paths = forecaster.impute(source.df, n, seed=seed, calls=calls)
     _write(paths, source.panel(), out, plot, quantiles)
 
@@ -75,7 +75,7 @@ def simulate(
     """Joint sample paths that never happened, from what was learned alone."""
     _check(out, plot)
     forecaster = _load(model)
-    with in_words_of(), _bar("simulating"):
+    with in_words_of():
         paths = forecaster.simulate(n, length, id=id, start=start, seed=seed, calls=calls)
     _write(paths, None, out, plot, quantiles)
 
@@ -104,16 +104,11 @@ def _source(data: str, given: Given, forecaster: Any) -> Any:
     return source
 
 
-def _bar(what: str) -> Any:
-    from scidiff_timeseries.bars import late_bar
-
-    return late_bar(what)
-
-
 def _write(paths: Any, history: Any, out: Path, plot: Path | None, quantiles: bool) -> None:
+    from scidiff_timeseries.bars import late_bar
     from scidiff_timeseries.charts import fan_charts
 
-    with _bar("writing"):
+    with late_bar("writing"):
         if plot is not None:
             write_figure(fan_charts(paths, history), plot)
         write_table(paths.quantiles() if quantiles else paths, out)
