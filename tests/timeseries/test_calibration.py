@@ -17,13 +17,14 @@ from scidiff_timeseries.training import make_task
 CALLS = SamplerConfig(calls=1)
 
 
-def task(volatility_later: float = 1.0) -> TimeSeriesTask:
-    """Six walks; in the last steps, all of them validation, steps may be larger than before."""
+def task(volatility_later: float = 1.0, missing: float = 0.0) -> TimeSeriesTask:
+    """Six walks; in the last steps, all of them validation, steps may be larger than before. ``missing``: share of missing values."""
     rng, length, rolls, horizon = np.random.default_rng(0), 160, 1, 20
     steps = rng.normal(size=(6, length))
     steps[:, -rolls * horizon :] *= volatility_later
     days = pd.date_range("2024-01-01", periods=length, freq="h")
     df = pd.concat(pd.DataFrame({"unique_id": f"s{k}", "ds": days, "y": 50 + y}) for k, y in enumerate(steps.cumsum(1)))
+    df.loc[rng.random(len(df)) < missing, "y"] = np.nan
     windows = WindowConfig(horizon=horizon, context=40, rolls=rolls, selection_rolls=2)
     return make_task(Recipe(windows=windows), read_frame(df))
 
@@ -53,9 +54,11 @@ def test_a_network_that_harms_is_left_out(harm: float) -> None:
     assert made.fit.strength == 0.0
 
 
-def test_the_temperature_makes_intervals_cover_what_they_should() -> None:
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_the_temperature_makes_intervals_cover_what_they_should(missing: float) -> None:
     """Windows in which steps are larger than the context says need wider intervals; quiet ones narrower."""
-    wide, narrow = (calibrate(corrected(made, 0.0), made, CALLS)["temperature"] for made in (task(1.8), task(0.5)))
+    made = (task(1.8, missing), task(0.5, missing))
+    wide, narrow = (calibrate(corrected(one, 0.0), one, CALLS)["temperature"] for one in made)
     assert narrow < 1 < wide
 
 
