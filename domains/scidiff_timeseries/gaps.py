@@ -49,11 +49,14 @@ class GapTask(TimeSeriesTask):
     def __init__(self, recipe: Recipe, split: Split, seasons: Sequence[int]) -> None:
         self.recipe, self.split, self.seasons = recipe, split, tuple(seasons)
         self.context = self.view = 0
-        self.sizes = torch.ones(EXAMPLES, dtype=torch.int64)
         self.denoiser: Denoiser = self._fresh()
         self.objective = Objective(self.denoiser.process, {VALUES: Term(score="log_score")}, TimeLaw(t_min=_T_MIN))
         length = recipe.windows.horizon
-        self._cumulative = np.cumsum([max(len(one.values) - length, 0) + 1 for one in split.training])
+        places = np.array([max(len(one.values) - length, 0) + 1 for one in split.training])
+        self._cumulative = np.cumsum(places)
+        known = np.array([np.isfinite(one.values).sum() for one in split.training]) * length / np.maximum(places + length - 1, 1)
+        u = uniforms(recipe.train.seed, torch.arange(EXAMPLES), 4)
+        self.sizes = torch.from_numpy(1 + (_share(u[:, 2]) * known[self._chosen(u[:, 0])]).astype(np.int64))  # entries asked for, about
 
     def _fresh(self) -> TimeSeriesDenoiser:
         one = self.split.training[0]
@@ -73,10 +76,12 @@ class GapTask(TimeSeriesTask):
         return ask([self._question(int(example), row) for example, row in zip(examples.tolist(), u, strict=True)], self.seasons).batch
 
     def _question(self, example: int, u: NDArray[np.float64]) -> Question:
-        chosen = int(np.searchsorted(self._cumulative, u[0] * self._cumulative[-1], side="right"))
-        series = self.split.training[chosen]
+        series = self.split.training[int(self._chosen(u[0]))]
         begin = int(u[1] * (max(len(series.values) - self.recipe.windows.horizon, 0) + 1))
-        return self._hide(series, begin, 0.05 + 0.9 * u[2], "random" if u[3] < 0.5 else "blocks", example)
+        return self._hide(series, begin, float(_share(u[2])), "random" if u[3] < 0.5 else "blocks", example)
+
+    def _chosen(self, u: Any) -> Any:
+        return np.searchsorted(self._cumulative, u * self._cumulative[-1], side="right")
 
     def _hide(self, series: Prepared, begin: int, share: float, kind: GapKind, number: int) -> Question:
         values = series.window(begin, begin + self.recipe.windows.horizon)
@@ -129,3 +134,8 @@ class GapTask(TimeSeriesTask):
 
     def metadata(self) -> dict[str, Any]:
         return {"domain": "timeseries gaps", "recipe": self.recipe.model_dump(mode="json", exclude={"data"})}
+
+
+def _share(u: Any) -> Any:
+    """Of known entries, hidden."""
+    return 0.05 + 0.9 * u
