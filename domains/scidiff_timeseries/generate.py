@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from scidiff.random import Noise
-from scidiff.sampling import RULES, sample, time_grid
+from scidiff.sampling import RULES, sample
 from scidiff_timeseries.model import VALUES, TimeSeriesDenoiser
 from scidiff_timeseries.recipe import SamplerConfig
 from scidiff_timeseries.windows import Question, ask
@@ -40,7 +40,8 @@ def draw_paths(
     is the same however the questions are batched (``rows`` only bounds memory). A model that corrects nothing is its base law in any number
     of calls, and one is made.
     """
-    grid = time_grid(denoiser.schedule, 1 if denoiser.is_base_law else sampler.calls)
+    # Even from 1 to 0: a call just before 0, where little is left to say, would be wasted; the last posterior is drawn from as it is.
+    grid = torch.linspace(1.0, 0.0, (1 if denoiser.is_base_law else sampler.calls) + 1, dtype=torch.float64)
     numbers = torch.tensor([first + q * n_paths for q in range(len(questions))] if isinstance(first, int) else list(first))
     found: list[Array] = []
     each = max(1, rows // n_paths)
