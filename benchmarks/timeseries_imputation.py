@@ -62,7 +62,7 @@ def prepared(fit: Any, values: np.ndarray, hour: np.ndarray) -> Prepared:
     """A window with its hour as the only covariate. Of the time of the year nothing is told: training holds three of each at the most."""
     extra = np.stack([f(2 * np.pi * hour / 24) for f in (np.sin, np.cos)], 1)
     none = np.zeros((len(values), 0))
-    return Prepared.of(fit, values, extra, none, np.zeros(0), np.full(len(values), 0.5))
+    return Prepared.of(fit, values, extra, none, np.zeros(0), np.full((len(values), 2), 0.5))
 
 
 def beijing(root: str | None, windows: int, seed: int) -> Problem:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from scidiff_timeseries.frequency import DAY, Frequency
+from scidiff_timeseries.panel import Panel, Series
 
 Array = NDArray[np.float64]
 
@@ -29,6 +32,17 @@ def calendar(frequency: Frequency, stamps: pd.DatetimeIndex) -> Array:
 def year_phase(stamps: pd.DatetimeIndex) -> Array:
     """[time]: the time of the year in (0, 1), in local time."""
     return _phase(stamps.tz_localize(None), "year")
+
+
+def calendar_steps(panel: Panel, series: Series, length: int) -> Array:
+    """[time, 2] of the first ``length`` steps of a series: the time of the year, and the number of the step on the calendar, by the clocks
+    of its zone (so a step of the day has the same number modulo a day in summer and winter)."""
+    stamps, frequency = panel.stamps(replace(series, start=series.start.as_unit("us")), 0, length), panel.frequency
+    if frequency.family == "clock":
+        number = stamps.tz_localize(None).as_unit("s").asi8 // frequency.every
+    else:
+        number = panel.position(series) + np.arange(length)
+    return np.stack((year_phase(stamps), number.astype(np.float64)), 1)
 
 
 def _cycles(frequency: Frequency) -> list[str]:

@@ -86,7 +86,7 @@ def _joined(windows: Array, channels: tuple[ChannelFit, ...], seed: int) -> Seri
     alone = SeriesFit(channels=channels, correlation=tuple(map(tuple, np.eye(len(channels)).tolist())))
     if len(channels) == 1:
         return alone
-    blank = np.zeros(windows.shape[1])
+    blank = np.zeros((windows.shape[1], 2))
     x = np.stack([fit.transform.forward(windows[:, :, c], blank) - fit.centre for c, fit in enumerate(channels)], -1)
     z = np.stack([_standardised(windows[:, :, c], fit) for c, fit in enumerate(channels)], -1)
     deviation = np.sqrt(np.mean(np.where(np.isfinite(x), x, 0.0) ** 2, (0, 1)))
@@ -113,7 +113,7 @@ def _relative(losses: Array) -> Array:
 
 def _joint_loss(fit: SeriesFit, y: Array, asked: NDArray[np.bool_], unit: Sequence[float]) -> float:
     """The sum over the asked entries of a window [time, channel] of their quantile losses, each in its channel's unit."""
-    blank, count = np.zeros(len(y)), len(unit)
+    blank, count = np.zeros((len(y), 2)), len(unit)
     x = np.stack([one.transform.forward(y[:, c], blank) for c, one in enumerate(fit.channels)], 1)
     centre, volatility = (torch.tensor([getattr(one, name) for one in fit.channels]).double() for name in ("centre", "volatility"))
     known, free = torch.from_numpy(np.isfinite(y) & ~asked), torch.from_numpy(asked)
@@ -123,7 +123,7 @@ def _joint_loss(fit: SeriesFit, y: Array, asked: NDArray[np.bool_], unit: Sequen
     channel, truth, total = (law.free % count).numpy(), y.flatten()[law.free.numpy()], 0.0
     for c, one in enumerate(fit.channels):
         mine = channel == c
-        made = one.transform.inverse(q[:, mine], np.zeros(int(mine.sum())))
+        made = one.transform.inverse(q[:, mine], np.zeros((int(mine.sum()), 2)))
         total += float(np.abs((made - truth[mine]) * ((truth[mine] <= made) - _LEVELS[:, None])).sum()) / unit[c]
     return total
 
@@ -156,7 +156,7 @@ def _choose(rows: Array, seasons: Sequence[int], seed: int) -> ChannelFit | None
         return None
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(enough))[:_COMPARED]
     trial, laws = _Trial.of(enough[order], seed), pooled_laws(seasons, rows.shape[1])
-    transforms = candidates(seen, np.zeros(len(seen)), np.inf)
+    transforms = candidates(seen, np.zeros((len(seen), 2)), np.inf)
     if any(transform.name == "log" for transform in transforms):  # between it and none: linear below the median
         transforms.append(Transform(name="asinh", unit=float(np.median(seen))))
     fits = [fit for transform in transforms for law in laws if (fit := _fit(enough[order], transform, law)) is not None]
@@ -169,7 +169,7 @@ def _choose(rows: Array, seasons: Sequence[int], seed: int) -> ChannelFit | None
 
 def _fit(rows: Array, transform: Transform, law: BaseLaw) -> ChannelFit | None:
     """Level and volatility over all windows, and the walks' starts from the spread of all values; None where nothing varies."""
-    x = transform.forward(rows, np.zeros(rows.shape[1]))
+    x = transform.forward(rows, np.zeros((rows.shape[1], 2)))
     seen = x[np.isfinite(x)]
     if not len(seen):
         return None
@@ -198,7 +198,7 @@ def _innovations(x: Array, law: BaseLaw) -> tuple[Array, NDArray[np.bool_]]:
 
 def _standardised(rows: Array, fit: ChannelFit) -> Array:
     """Innovations over the panel's volatility, NaN where there is none."""
-    z, usable = _innovations(fit.transform.forward(rows, np.zeros(rows.shape[1])) - fit.centre, fit.law)
+    z, usable = _innovations(fit.transform.forward(rows, np.zeros((rows.shape[1], 2))) - fit.centre, fit.law)
     return np.where(usable, z / fit.volatility, np.nan)
 
 
@@ -232,7 +232,7 @@ class _Trial:
 
     def losses(self, fit: ChannelFit) -> Array:
         """Sums of the quantile losses, [prior, window], for each of :data:`PRIORS`."""
-        zero = np.zeros(self.y.shape[1])
+        zero = np.zeros((self.y.shape[1], 2))
         x, law = torch.from_numpy(fit.transform.forward(self.y, zero) - fit.centre), fit.law
         known = torch.from_numpy(np.isfinite(self.y) & ~self.asked)
         z, usable, root = _whitened(law, x, known)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scidiff.config import Config
 from scidiff.errors import UserError
 from scidiff_timeseries.correlation import correlation
-from scidiff_timeseries.features import calendar, standardise, year_phase
+from scidiff_timeseries.features import calendar, calendar_steps, standardise
 from scidiff_timeseries.law import condition
 from scidiff_timeseries.panel import Panel, Series
 from scidiff_timeseries.pooled import pooled_fit
@@ -74,31 +74,32 @@ class PanelFit(Config):
         extra = np.concatenate((calendar(panel.frequency, stamps), self.future.apply(future)), 1)
         static = self.static.apply(series.static[None])[0]
         try:
-            return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, year_phase(stamps))
+            return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, calendar_steps(panel, series, length))
         except ValueError as error:  # of a transform: what was fitted held positive values only
             raise UserError(f"series {series.id!r}: {error}, as the data that were fitted were; fit again with these values") from error
 
 
 def fit_series(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None) -> tuple[SeriesFit, ...]:
     """A base law for every channel of every series, and the correlation of each system's innovations."""
-    count, phases = len(panel.channels), [_year(panel, series) for series in panel]
-    flat = [Given(series.values[:, c], *year) for series, year in zip(panel, phases, strict=True) for c in range(count)]
+    count, times = len(panel.channels), [calendar_steps(panel, series, len(series)) for series in panel]
+    years = [_per_year(panel, series) for series in panel]
+    flat = [Given(one.values[:, c], when, year) for one, when, year in zip(panel, times, years, strict=True) for c in range(count)]
     chosen = select(flat, panel.frequency.seasons, rolls, progress)
     fits: list[SeriesFit] = []
     for number, series in enumerate(panel):
         channels = tuple(chosen[number * count : (number + 1) * count])
-        fits.append(SeriesFit(channels=channels, correlation=_correlation(channels, series.values, phases[number][0], rolls.context)))
+        fits.append(SeriesFit(channels=channels, correlation=_correlation(channels, series.values, times[number], rolls.context)))
     return tuple(fits)
 
 
-def _year(panel: Panel, series: Series) -> tuple[Array, float]:
-    """(times of the year, steps of a year)."""
+def _per_year(panel: Panel, series: Series) -> float:
+    """Steps of a year."""
     stamps = panel.stamps(series, 0, len(series))
     days = np.ptp(stamps.to_numpy()) / np.timedelta64(1, "D") if len(stamps) else 0.0
-    return year_phase(stamps), (len(stamps) - 1) * 365.25 / days if days else np.inf
+    return (len(stamps) - 1) * 365.25 / days if days else np.inf
 
 
-def _correlation(channels: tuple[ChannelFit, ...], values: Array, phase: Array, context: int) -> tuple[tuple[float, ...], ...]:
+def _correlation(channels: tuple[ChannelFit, ...], values: Array, when: Array, context: int) -> tuple[tuple[float, ...], ...]:
     """Of the standardised innovations over the last windows."""
     count = len(channels)
     if count == 1:
@@ -106,7 +107,7 @@ def _correlation(channels: tuple[ChannelFit, ...], values: Array, phase: Array, 
     single = SeriesFit(channels=channels, correlation=tuple(tuple(float(i == j) for j in range(count)) for i in range(count)))
     centre, volatility = (torch.tensor([getattr(c, name) for c in channels]).double() for name in ("centre", "volatility"))
     rows: list[Array] = []
-    x_all = np.stack([c.transform.forward(values[:, i], phase) for i, c in enumerate(channels)], 1)
+    x_all = np.stack([c.transform.forward(values[:, i], when) for i, c in enumerate(channels)], 1)
     for end in range(len(values), max(len(values) - 20 * context, 0), -context):
         x = x_all[max(end - context, 0) : end]
         known = torch.from_numpy(np.isfinite(x))

@@ -140,16 +140,17 @@ def _by_pattern(x: Array) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
 
 @dataclass(frozen=True)
 class Given:
-    """One channel of a series: ``values`` [time], the times of the ``year`` they belong to [time], and how many steps a year has."""
+    """One channel of a series: ``values`` [time], ``when`` they were [time, 2] (:mod:`scidiff_timeseries.transforms`), and how many steps a
+    year has."""
 
     values: Array
-    year: Array
+    when: Array
     per_year: float
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """The windows of all channels: whose they are, where they begin, what was ``before`` (in columns: value, time of the year) and
+    """The windows of all channels: whose they are, where they begin, what was ``before`` (in columns: value, when) and
     ``after``."""
 
     owner: NDArray[np.intp]
@@ -160,7 +161,7 @@ class _Trial:
     def of(cls, panel: Sequence[Given], rolls: Rolls) -> _Trial:
         owner, before, after = [], [], []
         for number, one in enumerate(panel):
-            table = np.stack((one.values, one.year), 1)
+            table = np.concatenate((one.values[:, None], one.when), 1)
             for cut in rolls.cuts(len(table)):
                 made = rows(table, cut - rolls.context, cut), rows(table, cut, cut + rolls.horizon)
                 if all(np.isfinite(part[:, 0]).any() for part in made):
@@ -168,7 +169,7 @@ class _Trial:
                     before.append(made[0])
                     after.append(made[1])
         if not owner:
-            return cls(np.zeros(0, dtype=np.intp), np.zeros((0, rolls.context, 2)), np.zeros((0, rolls.horizon, 2)))
+            return cls(np.zeros(0, dtype=np.intp), np.zeros((0, rolls.context, 3)), np.zeros((0, rolls.horizon, 3)))
         return cls(np.array(owner), np.stack(before), np.stack(after))
 
     def by_roll(self, losses: Array, owners: int, rolls: int) -> Array:
@@ -184,11 +185,11 @@ class _Trial:
         if not able.any():
             return found
         owners, before, after = self.owner[able], self.before[able], self.after[able]
-        x = np.stack([_given(transforms[o]).forward(*row.T) for o, row in zip(owners, before, strict=True)])
+        x = np.stack([_given(transforms[o]).forward(row[:, 0], row[:, 1:]) for o, row in zip(owners, before, strict=True)])
         level = np.nanmean(x, axis=1, keepdims=True)
         mean, deviation = forecasts(law, x - level, after.shape[1])
         q = (mean + level)[:, None] + _NORMAL[:, None] * deviation[:, None]
-        q = np.stack([_given(transforms[o]).inverse(one, year) for o, one, year in zip(owners, q, after[..., 1], strict=True)])
+        q = np.stack([_given(transforms[o]).inverse(one, when) for o, one, when in zip(owners, q, after[..., 1:], strict=True)])
         truth = after[:, None, :, 0]
         found[able] = np.nansum(2 * np.abs((q - truth) * ((truth <= q) - LEVELS[:, None])), axis=(1, 2))
         return found
@@ -202,7 +203,7 @@ def _given(transform: Transform | None) -> Transform:
 def channel_fit(transform: Transform, law: BaseLaw, given: Given, context: int) -> ChannelFit | None:
     """Level, long-run volatility over the last windows, and from the variance of all values that of the walks' starts; None where the law
     leaves no innovation to measure."""
-    x = transform.forward(given.values, given.year)
+    x = transform.forward(given.values, given.when)
     level = float(np.nanmean(x))
     count = min(max(len(x) // context, 1), _WINDOWS)
     z, usable = innovations(law, rows((x - level)[:, None], len(x) - count * context, len(x)).reshape(count, context))
@@ -221,7 +222,7 @@ def laws_for(seasons: Sequence[int], rolls: Rolls) -> list[BaseLaw]:
 def select(panel: Sequence[Given], seasons: Sequence[int], rolls: Rolls, progress: Callable[[int], None] | None = None) -> list[ChannelFit]:
     """One :class:`ChannelFit` for each of the given channels of series, chosen as the module says."""
     laws = laws_for(seasons, rolls)
-    allowed = [{transform.name: transform for transform in candidates(one.values, one.year, one.per_year)} for one in panel]
+    allowed = [{transform.name: transform for transform in candidates(one.values, one.when, one.per_year, seasons)} for one in panel]
     trial = _Trial.of(panel, rolls)
     keys, losses = [(name, number) for number in range(len(laws)) for name in _names(allowed)], []
     for name, number in keys:

@@ -2,12 +2,16 @@ r"""Monotone transforms of values, chosen on the training data and stated: ident
 
 Rectified is for amounts that are often exactly zero, such as rain: :math:`y = \max(x, 0)^3` in some unit, so the cube root of what
 fell, and the latent value -d where nothing did. d is such that a normal law with the latent values' mean and variance is negative as often
-as the data are zero: simulated series are then dry as often as observed ones. Each may go with a year's cycle
-(:mod:`scidiff_timeseries.climate`), which is taken off after it.
+as the data are zero: simulated series are then dry as often as observed ones. Each may go with the mean course of a season
+(:mod:`scidiff_timeseries.profile`) and a year's cycle (:mod:`scidiff_timeseries.climate`), which are taken off after it.
+
+``when`` [time, 2] says of every step its time of the year and its number on the calendar
+(:func:`scidiff_timeseries.features.calendar_steps`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +22,7 @@ from scipy.special import ndtri
 
 from scidiff.config import Config
 from scidiff_timeseries.climate import Climate, fit_climate
+from scidiff_timeseries.profile import Profile, fit_profile
 
 Array = NDArray[np.float64]
 _OFTEN = 0.05
@@ -32,26 +37,31 @@ class Transform(Config):
     name: Literal["identity", "log", "asinh", "rectified"] = "identity"
     unit: float = Field(default=1.0, gt=0)
     zero: float = Field(default=0.0, le=0)
+    profile: Profile | None = None
     climate: Climate | None = None
 
     @property
     def title(self) -> str:
-        return self.name if self.climate is None else f"{self.name}, year's cycle"
+        season = "" if self.profile is None else f", mean season of {len(self.profile.means)}"
+        return self.name + season + ("" if self.climate is None else ", year's cycle")
 
-    def forward(self, y: Array, phase: Array) -> Array:
-        """Of values [..., time] at times of the year [time]. NaN stays NaN. Raises ValueError for values <= 0 under log, and < 0 under
-        rectified."""
+    def forward(self, y: Array, when: Array) -> Array:
+        """Of values [..., time]. NaN stays NaN. Raises ValueError for values <= 0 under log, and < 0 under rectified."""
         x = self._forward(y)
-        if self.climate is None:
-            return x
-        mean, scale = self.climate.moments(phase)
-        return (x - mean) / scale
-
-    def inverse(self, x: Array, phase: Array) -> Array:
-        """Of values [..., time] at times of the year [time]. Finite for every finite x."""
+        if self.profile is not None:
+            x = x - self.profile.at(when[:, 1])
         if self.climate is not None:
-            mean, scale = self.climate.moments(phase)
+            mean, scale = self.climate.moments(when[:, 0])
+            x = (x - mean) / scale
+        return x
+
+    def inverse(self, x: Array, when: Array) -> Array:
+        """Of values [..., time]. Finite for every finite x."""
+        if self.climate is not None:
+            mean, scale = self.climate.moments(when[:, 0])
             x = mean + scale * x
+        if self.profile is not None:
+            x = x + self.profile.at(when[:, 1])
         return self._inverse(x)
 
     def _forward(self, y: Array) -> Array:
@@ -76,12 +86,13 @@ class Transform(Config):
         return np.exp(x) if self.name == "log" else self.unit * np.sinh(x)
 
 
-def candidates(y: Array, phase: Array, per_year: float) -> list[Transform]:
-    """The transforms that a series' known values [time] at times of the year allow, with a year's cycle where it has one."""
+def candidates(y: Array, when: Array, per_year: float, seasons: Sequence[int] = ()) -> list[Transform]:
+    """The transforms that a series' known values [time] allow, with a season's mean course and a year's cycle where it has them."""
     found: list[Transform] = []
     for one in _allowed(y):
-        climate = fit_climate(one.forward(y, phase), phase, per_year)
-        found.append(one.model_copy(update={"climate": climate}))
+        shaped = one.model_copy(update={"profile": fit_profile(one.forward(y, when), when[:, 1], seasons, per_year)})
+        climate = fit_climate(shaped.forward(y, when), when[:, 0], per_year)
+        found.append(shaped.model_copy(update={"climate": climate}))
     return found
 
 

@@ -31,35 +31,36 @@ _FAR = 5.0
 @dataclass(frozen=True)
 class Prepared:
     """A series ready to be asked about: transformed ``values`` [time, channel] (NaN missing), ``calendar`` and covariates ``extra`` [time',
-    column] (time' >= time reaches into the future), ``static`` [column], ``phase`` [time'] of the year."""
+    column] (time' >= time reaches into the future), ``static`` [column], ``when`` [time', 2]: time of the year, number of the step
+    on the calendar."""
 
     fit: SeriesFit
     values: Array
     extra: Array
     past: Array
     static: Array
-    phase: Array
+    when: Array
 
     @classmethod
-    def of(cls, fit: SeriesFit, values: Array, extra: Array, past: Array, static: Array, phase: Array) -> Prepared:
+    def of(cls, fit: SeriesFit, values: Array, extra: Array, past: Array, static: Array, when: Array) -> Prepared:
         """``values`` in the data's own unit."""
-        blank = cls(fit, values, extra, past, static, phase)
+        blank = cls(fit, values, extra, past, static, when)
         return replace(blank, values=blank.forward(values, 0))
 
     def forward(self, values: Array, begin: int) -> Array:
         """Values [..., time, channel] of steps ``begin``, ... in transformed units."""
-        phase = rows(self.phase[:, None], begin, begin + values.shape[-2], 0.0)[:, 0]
-        return np.stack([one.transform.forward(values[..., c], phase) for c, one in enumerate(self.fit.channels)], -1)
+        when = rows(self.when, begin, begin + values.shape[-2], 0.0)
+        return np.stack([one.transform.forward(values[..., c], when) for c, one in enumerate(self.fit.channels)], -1)
 
     def back(self, values: Array, begin: int) -> Array:
         """The opposite of :meth:`forward`."""
-        phase = rows(self.phase[:, None], begin, begin + values.shape[-2], 0.0)[:, 0]
-        return np.stack([one.transform.inverse(values[..., c], phase) for c, one in enumerate(self.fit.channels)], -1)
+        when = rows(self.when, begin, begin + values.shape[-2], 0.0)
+        return np.stack([one.transform.inverse(values[..., c], when) for c, one in enumerate(self.fit.channels)], -1)
 
     def cut(self, begin: int, end: int) -> Prepared:
         """Steps begin, ..., end - 1 as a series of their own."""
         values, extra, past = rows(self.values, begin, end), rows(self.extra, begin, end, 0.0), rows(self.past, begin, end, 0.0)
-        return replace(self, values=values, extra=extra, past=past, phase=rows(self.phase[:, None], begin, end, 0.0)[:, 0])
+        return replace(self, values=values, extra=extra, past=past, when=rows(self.when, begin, end, 0.0))
 
     def window(self, begin: int, end: int) -> Array:
         """Transformed values of steps begin, ..., end - 1, NaN beyond the data."""

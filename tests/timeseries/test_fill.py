@@ -30,7 +30,7 @@ def prepared(values: np.ndarray, transform: str = "identity", correlation: float
     r = np.full((channels, channels), correlation) + (1 - correlation) * np.eye(channels)
     fit = SeriesFit(channels=(each,) * channels, correlation=tuple(map(tuple, r.tolist())))
     none = np.zeros((len(values), 0))
-    return Prepared.of(fit, values, none, none, np.zeros(0), np.full(len(values), 0.5))
+    return Prepared.of(fit, values, none, none, np.zeros(0), np.full((len(values), 2), 0.5))
 
 
 def model(channels: int, *, learned: bool = False) -> TimeSeriesDenoiser:

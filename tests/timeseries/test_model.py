@@ -38,7 +38,7 @@ def question(seed: int = 0, length: int = 10, horizon: int = 4, channels: int = 
     values[2, 0] = np.nan
     free = np.zeros(values.shape, dtype=bool)
     free[-horizon:] = True
-    series = Prepared(fit(channels), values, np.zeros((length, 0)), np.zeros((length, 0)), np.zeros(0), np.zeros(length))
+    series = Prepared(fit(channels), values, np.zeros((length, 0)), np.zeros((length, 0)), np.zeros(0), np.zeros((length, 2)))
     return Question(series, 0, values, free)
 
 

@@ -116,7 +116,7 @@ def test_series_too_short_for_a_law_each_share_one(tmp_path: Path) -> None:
 def test_training_questions_hide_known_entries_only_and_answers_do_not_depend_on_them() -> None:
     fit = pooled_fit(short(20), (), 24)
     none = np.zeros((24, 0))
-    each = [Prepared.of(fit, table, none, none, np.zeros(0), np.full(24, 0.5)) for table in short(20)]
+    each = [Prepared.of(fit, table, none, none, np.zeros(0), np.full((24, 2), 0.5)) for table in short(20)]
     recipe = Recipe(windows=WindowConfig(horizon=24, context=2, view=0))
     task = GapTask(recipe, Split(each[:15], each[15:]), ())
     batch = task.batch(torch.arange(6))

@@ -1,4 +1,4 @@
-"""Transforms of values and the year's cycle."""
+"""Transforms of values, the mean course of a season and the year's cycle."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from scidiff_timeseries.climate import Climate, fit_climate
+from scidiff_timeseries.profile import Profile, fit_profile
 from scidiff_timeseries.transforms import Transform, candidates
 
 DAYS = np.arange(10 * 365)
 PHASE = (DAYS % 365) / 365
+WHEN = np.stack((PHASE, DAYS), 1)
+COURSE = Profile(means=(2.0, -1.0, 0.5, 0.0, -3.0, 1.0, 0.5))
 CYCLE = Climate(mean=(3.0, -1.0, 0.5, 0.0, 0.0, 0.2), log_scale=(0.4, 0.1, 0.0, -0.1))
 
 
-@given(st.sampled_from(["identity", "log", "asinh", "rectified"]), st.booleans(), st.integers(0, 100))
-def test_there_and_back(name: str, cycle: bool, seed: int) -> None:
+@given(st.sampled_from(["identity", "log", "asinh", "rectified"]), st.booleans(), st.booleans(), st.integers(0, 100))
+def test_there_and_back(name: str, cycle: bool, course: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = rng.lognormal(0, 2, 50)
     if name in ("identity", "asinh"):
         y = y * rng.choice([-1, 1], 50)
     if name == "rectified":
         y[::3] = 0.0
-    transform = Transform.model_validate({"name": name, "unit": 2.0, "zero": -0.7, "climate": CYCLE if cycle else None})
-    there = transform.forward(y, PHASE[:50])
-    np.testing.assert_allclose(transform.inverse(there, PHASE[:50]), y, rtol=1e-9, atol=1e-12)
+    parts = {"climate": CYCLE if cycle else None, "profile": COURSE if course else None}
+    transform = Transform.model_validate({"name": name, "unit": 2.0, "zero": -0.7, **parts})
+    there = transform.forward(y, WHEN[:50])
+    np.testing.assert_allclose(transform.inverse(there, WHEN[:50]), y, rtol=1e-9, atol=1e-12)
     ordered = np.sort(y)
-    assert (np.diff(transform.forward(ordered, np.zeros(50))) >= 0).all()  # at one time of the year
+    assert (np.diff(transform.forward(ordered, np.zeros((50, 2)))) >= 0).all()  # at one time of the year
 
 
 @pytest.mark.parametrize("dry", [0.1, 0.5, 0.9])
 def test_a_normal_law_of_the_latent_values_is_dry_as_often_as_the_data(dry: float) -> None:
     rng = np.random.default_rng(0)
     y = np.where(rng.uniform(size=4000) < dry, 0.0, rng.gamma(0.8, 3.0, 4000))
-    (transform,) = candidates(y, np.zeros(4000), np.inf)
-    x = transform.forward(y, np.zeros(4000))
+    (transform,) = candidates(y, np.zeros((4000, 2)), np.inf)
+    x = transform.forward(y, np.zeros((4000, 2)))
     assert transform.name == "rectified"
     np.testing.assert_allclose(ndtr(-x.mean() / x.std()), (y == 0).mean(), atol=1e-9)
 
@@ -73,3 +77,36 @@ def test_random_walks_have_no_year() -> None:
 
 def test_less_than_three_years_say_nothing() -> None:
     assert fit_climate(CYCLE.moments(PHASE[:1000])[0], PHASE[:1000], 365.0) is None
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_the_mean_course_of_a_season_is_found_around_a_wandering_level(missing: float) -> None:
+    rng = np.random.default_rng(0)
+    x = 50 + rng.normal(size=len(DAYS)).cumsum() * 0.1 + COURSE.at(DAYS.astype(float))
+    x[rng.uniform(size=len(x)) < missing] = np.nan
+    found = fit_profile(x, DAYS.astype(float), (7,), np.inf)
+    assert found is not None
+    assert sum(found.means) == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(found.means, COURSE.means, atol=0.15)
+
+
+def test_of_two_seasons_the_one_that_says_more_is_taken() -> None:
+    """A day of six hours and a week of four days: where days are alike the day; where one is quiet the week."""
+    hours, rng = np.arange(2400), np.random.default_rng(0)
+    day = np.sin(2 * np.pi * hours / 6)
+    noise = 0.2 * rng.normal(size=len(hours))
+    quiet = np.where(hours // 6 % 4 == 0, 0.1, 1.0)
+    for x, season in ((day + noise, 6), (day * quiet + noise, 24)):
+        found = fit_profile(x, hours.astype(float), (6, 24), np.inf)
+        assert found is not None
+        assert len(found.means) == season
+
+
+def test_random_walks_have_no_season() -> None:
+    walks = np.random.default_rng(0).normal(size=(40, 500)).cumsum(1)
+    assert sum(fit_profile(walk, np.arange(500.0), (5,), np.inf) is not None for walk in walks) <= 3
+
+
+def test_a_season_that_is_the_year_is_left_to_the_climate() -> None:
+    months = np.arange(240.0)
+    assert fit_profile(np.cos(2 * np.pi * months / 12), months, (12,), 12.0) is None
