@@ -12,7 +12,7 @@ window, never of what came, which would not be proper; no window counts for its 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,13 @@ def calibrate(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: Sampl
         return np.moveaxis(paths[:, :, -steps:], 3, 1)
 
     base = draw(0.0, 1.0)
-    paths = {tau: draw(1.0, tau) for tau in TEMPERATURES}
-    temperature = min(TEMPERATURES, key=lambda tau: _interval_loss(paths[tau], base, truth))
+    paths: dict[float, Array] = {}
+
+    def loss(tau: float) -> float:
+        paths[tau] = draw(1.0, tau)
+        return _interval_loss(paths[tau], base, truth)
+
+    temperature = descend(TEMPERATURES, 1.0, loss)
     denoiser.log_temperature.fill_(math.log(temperature))
     return {
         "windows": len(questions),
@@ -72,6 +77,21 @@ def calibrate(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: Sampl
         "crps_of_the_base_law": wql(base, truth),
         "coverage": {str(level): coverage(paths[temperature], truth, level) for level in INTERVALS},
     }
+
+
+def descend(values: Sequence[float], start: float, loss: Callable[[float], float]) -> float:
+    """The local minimum over ascending ``values`` that one reaches from ``start``; each loss is computed once."""
+    known: dict[int, float] = {}
+
+    def at(place: int) -> float:
+        if place not in known:
+            known[place] = loss(values[place]) if 0 <= place < len(values) else math.inf
+        return known[place]
+
+    place = values.index(start)
+    while (best := min((place, place - 1, place + 1), key=at)) != place:
+        place = best
+    return values[place]
 
 
 def _interval_loss(paths: Array, base: Array, truth: Array) -> float:

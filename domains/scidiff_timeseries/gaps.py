@@ -16,6 +16,7 @@ from torch import Tensor
 from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.train.task import Batch, Preview
+from scidiff_timeseries.calibration import descend
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.hiding import GapKind, hidden
 from scidiff_timeseries.metrics.scores import wql
@@ -113,8 +114,7 @@ class GapTask(TimeSeriesTask):
         strength = max(STRENGTHS, key=lambda s: gains[s])
         denoiser.strength.fill_(strength)
         questions = self.validation()
-        scores = {tau: self._intervals(denoiser, questions, tau) for tau in TEMPERATURES}
-        temperature = min(TEMPERATURES, key=lambda tau: scores[tau])
+        temperature = descend(TEMPERATURES, 1.0, lambda tau: self._intervals(denoiser, questions, tau))
         denoiser.log_temperature.fill_(math.log(temperature))
         found = {"windows": len(questions), "strength": strength, "temperature": temperature, "gain": gains[strength]}
         return {"calibration": found}

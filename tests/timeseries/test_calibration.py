@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scidiff_timeseries.calibration import STRENGTHS, calibrate
+from scidiff_timeseries.calibration import STRENGTHS, calibrate, descend
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.panel import read_frame
 from scidiff_timeseries.recipe import Recipe, SamplerConfig, WindowConfig
@@ -60,6 +60,19 @@ def test_the_temperature_makes_intervals_cover_what_they_should(missing: float) 
     made = (task(1.8, missing), task(0.5, missing))
     wide, narrow = (calibrate(corrected(one, 0.0), one, CALLS)["temperature"] for one in made)
     assert narrow < 1 < wide
+
+
+def test_a_valley_is_descended_to_its_bottom_with_each_loss_computed_once() -> None:
+    values = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    for bottom in values:
+        asked: list[float] = []
+
+        def loss(value: float, bottom: float = bottom, asked: list[float] = asked) -> float:
+            asked.append(value)
+            return (value - bottom) ** 2
+
+        assert descend(values, 3.0, loss) == bottom
+        assert len(asked) == len(set(asked))
 
 
 def test_strengths_are_of_those_that_were_tried_and_kept_with_the_fit() -> None:
