@@ -214,3 +214,18 @@ def test_a_value_that_the_fitted_transform_cannot_take_is_named() -> None:
     df.loc[79, "y"] = 0.0
     with pytest.raises(UserError, match="series 'a': log takes positive values only"):
         forecaster.predict(df=df)
+
+
+def test_simulated_days_have_the_course_of_real_ones() -> None:
+    """A wandering level and the hours of a day: each path has both, though it knows no value."""
+    rng, hours = np.random.default_rng(0), np.arange(24 * 60)
+    day = 3 * np.sin(2 * np.pi * hours / 24)
+    y = 10 + day + 0.1 * rng.normal(size=len(hours)).cumsum()
+    df = pd.DataFrame({"ds": pd.date_range("2024-01-01", periods=len(hours), freq="h"), "y": y})
+    forecaster = Forecaster(recipe=small().model_copy(update={"windows": WindowConfig(horizon=24, context=72)}), steps=0).fit(df)
+    paths = forecaster.simulate(8, 72, start="2030-06-01 06:00").to_array()[0, :, :, 0]
+    expected = np.roll(day[:24], -6) / 3
+    for path in paths:
+        assert np.corrcoef(path.reshape(-1, 24).mean(0), expected)[0, 1] > 0.97
+    steps = np.diff(paths - np.tile(3 * expected, 3), axis=1)
+    assert steps.std() == pytest.approx(0.1, rel=0.2)
