@@ -10,7 +10,7 @@ MODELS = Path(__file__).parent / "models"
 
 
 def shipped_models() -> dict[str, Path]:
-    """Name to file of the forecasters in the package; there may be none."""
+    """Name to file of the forecasters in the package."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
 
 
