@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scidiff.config import Config
 
 Array = NDArray[np.float64]
-_SEASONS = 4
+_SEASONS = 12
 _SIGMAS = 3.0
 _YEAR = 0.9
 
@@ -33,7 +33,7 @@ class Profile(Config):
 
 def fit_profile(x: Array, step: Array, seasons: Sequence[int], per_year: float) -> Profile | None:
     """Of values x [time] (NaN missing) at steps of these numbers, for the season of which it helps most; None where it does not, for less
-    than four seasons, and for a season that is the year (:mod:`scidiff_timeseries.climate` knows better)."""
+    than twelve seasons, and for a season that is the year (:mod:`scidiff_timeseries.climate` knows better)."""
     able = [m for m in seasons if _SEASONS * m <= len(x) and (per_year < 12 or m < _YEAR * per_year)]
     cut, lags = 2 * len(x) // 3, {m // 2 for m in able}
     best: tuple[float, int] | None = None
