@@ -23,10 +23,11 @@ from scipy.special import ndtri
 from scidiff.random import Noise
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.metrics import coverage, wql
-from scidiff_timeseries.metrics.scores import wql_terms
+from scidiff_timeseries.metrics.scores import quantile_loss, wql_terms
 from scidiff_timeseries.model import VALUES, CorrectedRoot, TimeSeriesDenoiser, gather
 from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.recipe import SamplerConfig
+from scidiff_timeseries.selection import LEVELS
 from scidiff_timeseries.task import TimeSeriesTask, forecast_question
 from scidiff_timeseries.windows import Question, ask
 
@@ -34,8 +35,7 @@ Array = NDArray[np.float64]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
 INTERVALS = (0.5, 0.9)
-_LEVELS = np.arange(1, 10) / 10
-_BOUNDS = (0.05, 0.25, 0.75, 0.95)
+BOUNDS = (0.05, 0.25, 0.75, 0.95)
 _WORST = 2.0
 _PATHS, _WINDOWS = 50, 64
 _OWN, _QUESTIONS, _BATCH = 5, 4000, 64
@@ -97,11 +97,10 @@ def descend(values: Sequence[float], start: float, loss: Callable[[float], float
 def _interval_loss(paths: Array, base: Array, truth: Array) -> float:
     """Mean over [question, channel] of the interval scores a known step, in widths of the base law's 90 % intervals there."""
     known = np.isfinite(truth)
-    count = known.sum(-1)
     low, high = np.quantile(base, [0.05, 0.95], axis=2)
     width = np.where(known, high - low, 0.0).sum(-1)
-    loss = wql_terms(paths, truth, _BOUNDS)[0] / np.maximum(width, 1e-12 * max(float(np.nanmean(np.abs(truth))), 1e-300))
-    return float(np.minimum(loss, _WORST)[count > 0].mean())
+    loss = wql_terms(paths, truth, BOUNDS)[0] / np.maximum(width, 1e-12 * max(float(np.nanmean(np.abs(truth))), 1e-300))
+    return float(np.minimum(loss, _WORST)[known.any(-1)].mean())
 
 
 def _strengths(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask) -> tuple[list[float], float]:
@@ -144,8 +143,8 @@ def _exact_losses(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, questions:
         root = posterior.root
         assert isinstance(root, CorrectedRoot)
         mean, deviation = gather(posterior.mean, free).numpy(), root.deviation().numpy()
-        q = mean[..., None] + deviation[..., None] * ndtri(_LEVELS)
-        loss = 2 * np.abs((q - truth[..., None]) * ((truth[..., None] <= q) - _LEVELS)).mean(-1)
+        q = mean[..., None] + deviation[..., None] * ndtri(LEVELS)
+        loss = quantile_loss(q, truth[..., None], LEVELS).mean(-1)
         counted = free.numpy() >= 0
         losses.append((loss * counted).sum(1) / counted.sum(1))
     denoiser.strength.fill_(1.0)

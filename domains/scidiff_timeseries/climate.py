@@ -42,10 +42,17 @@ def fit_climate(x: Array, phase: Array, per_year: float) -> Climate | None:
         return None
     late = x[cut:]
     gain = _squares(late, lag) - _squares(late - learned.moments(phase[cut:])[0], lag)
-    split = [block[np.isfinite(block)] for block in np.array_split(gain, max(len(gain) // lag, 1))]
+    return None if certain_mean(gain, lag, _SIGMAS) is None else _fit(x, phase)
+
+
+def certain_mean(gain: Array, size: int, sigmas: float) -> float | None:
+    """Mean of the means of a series' blocks of about ``size`` steps (NaN left out); None where it is not above 0 by ``sigmas`` standard
+    errors of it."""
+    split = [block[np.isfinite(block)] for block in np.array_split(gain, max(len(gain) // size, 1))]
     blocks = np.array([block.mean() for block in split if len(block)])
-    certain = len(blocks) > 1 and blocks.mean() > _SIGMAS * blocks.std(ddof=1) / np.sqrt(len(blocks))
-    return _fit(x, phase) if certain else None
+    if len(blocks) > 1 and blocks.mean() > sigmas * blocks.std(ddof=1) / np.sqrt(len(blocks)):
+        return float(blocks.mean())
+    return None
 
 
 def _squares(x: Array, lag: int) -> Array:

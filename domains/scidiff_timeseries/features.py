@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -34,14 +32,13 @@ def year_phase(stamps: pd.DatetimeIndex) -> Array:
     return _phase(stamps.tz_localize(None), "year")
 
 
-def calendar_steps(panel: Panel, series: Series, length: int) -> Array:
-    """[time, 2] of the first ``length`` steps of a series: the time of the year, and the number of the step on the calendar, by the clocks
-    of its zone (so a step of the day has the same number modulo a day in summer and winter)."""
-    stamps, frequency = panel.stamps(replace(series, start=series.start.as_unit("us")), 0, length), panel.frequency
-    if frequency.family == "clock":
-        number = stamps.tz_localize(None).as_unit("s").asi8 // frequency.every
+def calendar_steps(panel: Panel, series: Series, stamps: pd.DatetimeIndex) -> Array:
+    """[time, 2] of the first steps of a series, which have these ``stamps``: the time of the year, and the number of the step on the
+    calendar, by the clocks of its zone (so a step of the day has the same number modulo a day in summer and winter)."""
+    if panel.frequency.family == "clock":
+        number = stamps.tz_localize(None).as_unit("s").asi8 // panel.frequency.every
     else:
-        number = panel.position(series) + np.arange(length)
+        number = panel.position(series) + np.arange(len(stamps))
     return np.stack((year_phase(stamps), number.astype(np.float64)), 1)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff_timeseries.arrays import rows
-from scidiff_timeseries.generate import draw_paths
+from scidiff_timeseries.generate import draw_paths, first_sample
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.recipe import SamplerConfig
 from scidiff_timeseries.windows import Prepared, Question
@@ -167,7 +167,7 @@ def fill(
         for start in range(0, len(turn), size):
             chunk = turn[start : start + size]
             questions = [one.question(one.windows[index], lengths.lead) for _, one, index in chunk]
-            first = [(one.number << 40) + (index << 24) for _, one, index in chunk]
+            first = [first_sample(one.number, index) for _, one, index in chunk]
             drawn = draw_paths(
                 denoiser, questions, seasons, n_paths, sampler, seed=seed, first=first, drop=lengths.lead, keep=lengths.seen
             )

@@ -16,7 +16,7 @@ from torch import Tensor
 from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.train.task import Batch, Preview
-from scidiff_timeseries.calibration import descend
+from scidiff_timeseries.calibration import BOUNDS, STRENGTHS, descend
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.hiding import GapKind, hidden
 from scidiff_timeseries.metrics.scores import wql
@@ -27,9 +27,7 @@ from scidiff_timeseries.task import EXAMPLES, TimeSeriesTask, build_denoiser
 from scidiff_timeseries.windows import Prepared, Question, ask, feature_width
 
 Array = NDArray[np.float64]
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35)
-_BOUNDS = (0.05, 0.25, 0.75, 0.95)
 _T_MIN = 1e-3
 _SHARES = (0.1, 0.5, 0.9)
 _PATHS, _VALIDATION = 50, 96
@@ -130,7 +128,7 @@ class GapTask(TimeSeriesTask):
             made = question.series.forward(np.where(question.free, each, np.nan), question.begin)
             paths.append((made / volatility)[:, question.free])
             truth.append((question.values / volatility)[question.free])
-        return wql(np.concatenate(paths, 1).T[..., None], np.concatenate(truth)[:, None], levels=_BOUNDS)
+        return wql(np.concatenate(paths, 1).T[..., None], np.concatenate(truth)[:, None], levels=BOUNDS)
 
     def metadata(self) -> dict[str, Any]:
         return {"domain": "timeseries gaps", "recipe": self.recipe.model_dump(mode="json", exclude={"data"})}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,11 @@ _ROWS = 200
 """Paths in one network call, about: what fits caches on a CPU."""
 
 
+def first_sample(series: int, window: int = 0) -> int:
+    """Number of the first path of a series' window of this number; up to 2^24 paths follow."""
+    return (series << 40) + (window << 24)
+
+
 def draw_paths(
     denoiser: TimeSeriesDenoiser,
     questions: Sequence[Question],
@@ -32,7 +37,6 @@ def draw_paths(
     drop: int = 0,
     keep: int | None = None,
     rows: int = _ROWS,
-    progress: Callable[[int], None] | None = None,
 ) -> Array:
     """[question, path, time, channel] in the data's own unit; known entries as given, missing ones NaN. Time: ``keep`` after ``drop``.
 
@@ -54,8 +58,6 @@ def draw_paths(
             for span, each_noise in zip(spans, noise, strict=True)
         ]
         found.append(np.concatenate(parts, 1))
-        if progress is not None:
-            progress(start + len(chunk))
     return np.concatenate(found)
 
 

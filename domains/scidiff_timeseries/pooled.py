@@ -23,7 +23,7 @@ from torch import Tensor
 from scidiff_timeseries.correlation import correlation
 from scidiff_timeseries.hiding import hidden
 from scidiff_timeseries.law import BaseLaw, Part, condition
-from scidiff_timeseries.selection import ChannelFit, SeriesFit, candidate_laws
+from scidiff_timeseries.selection import LEVELS, ChannelFit, SeriesFit, candidate_laws
 from scidiff_timeseries.transforms import Transform, candidates
 
 Array = NDArray[np.float64]
@@ -35,8 +35,7 @@ _SHARES = (0.1, 0.5, 0.9)
 _STEP = 0.01
 _DIFFUSE = 0.5
 _JITTER = 1e-10
-_LEVELS = np.arange(1, 10) / 10
-_NORMAL = torch.special.ndtri(torch.from_numpy(_LEVELS)).numpy()
+_NORMAL = torch.special.ndtri(torch.from_numpy(LEVELS)).numpy()
 
 
 def pooled_laws(seasons: Sequence[int], length: int) -> list[BaseLaw]:
@@ -124,7 +123,7 @@ def _joint_loss(fit: SeriesFit, y: Array, asked: NDArray[np.bool_], unit: Sequen
     for c, one in enumerate(fit.channels):
         mine = channel == c
         made = one.transform.inverse(q[:, mine], np.zeros((int(mine.sum()), 2)))
-        total += float(np.abs((made - truth[mine]) * ((truth[mine] <= made) - _LEVELS[:, None])).sum()) / unit[c]
+        total += float(np.abs((made - truth[mine]) * ((truth[mine] <= made) - LEVELS[:, None])).sum()) / unit[c]
     return total
 
 
@@ -248,6 +247,6 @@ class _Trial:
             scale = np.sqrt(((weight * z.numpy() ** 2).sum(1) + prior * fit.volatility**2) / (weight.sum(1) + prior))
             q = fit.centre + mean + _NORMAL[:, None, None] * deviation * np.maximum(scale, 1e-3 * fit.volatility)[:, None]
             q = fit.transform.inverse(q, zero)
-            miss = np.abs((q - self.y) * ((self.y <= q) - _LEVELS[:, None, None]))
+            miss = np.abs((q - self.y) * ((self.y <= q) - LEVELS[:, None, None]))
             found.append(np.where(self.asked, miss, 0.0).sum((0, 2)))
         return np.stack(found)

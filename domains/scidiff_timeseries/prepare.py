@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -74,15 +75,16 @@ class PanelFit(Config):
         extra = np.concatenate((calendar(panel.frequency, stamps), self.future.apply(future)), 1)
         static = self.static.apply(series.static[None])[0]
         try:
-            return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, calendar_steps(panel, series, length))
+            return Prepared.of(fit, series.values, extra, self.past.apply(series.past), static, calendar_steps(panel, series, stamps))
         except ValueError as error:  # of a transform: what was fitted held positive values only
             raise UserError(f"series {series.id!r}: {error}, as the data that were fitted were; fit again with these values") from error
 
 
 def fit_series(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | None = None) -> tuple[SeriesFit, ...]:
     """A base law for every channel of every series, and the correlation of each system's innovations."""
-    count, times = len(panel.channels), [calendar_steps(panel, series, len(series)) for series in panel]
-    years = [_per_year(panel, series) for series in panel]
+    count, stamps = len(panel.channels), [panel.stamps(series, 0, len(series)) for series in panel]
+    times = [calendar_steps(panel, series, each) for series, each in zip(panel, stamps, strict=True)]
+    years = [_per_year(each) for each in stamps]
     flat = [Given(one.values[:, c], when, year) for one, when, year in zip(panel, times, years, strict=True) for c in range(count)]
     chosen = select(flat, panel.frequency.seasons, rolls, progress)
     fits: list[SeriesFit] = []
@@ -92,9 +94,8 @@ def fit_series(panel: Panel, rolls: Rolls, progress: Callable[[int], None] | Non
     return tuple(fits)
 
 
-def _per_year(panel: Panel, series: Series) -> float:
+def _per_year(stamps: pd.DatetimeIndex) -> float:
     """Steps of a year."""
-    stamps = panel.stamps(series, 0, len(series))
     days = np.ptp(stamps.to_numpy()) / np.timedelta64(1, "D") if len(stamps) else 0.0
     return (len(stamps) - 1) * 365.25 / days if days else np.inf
 

@@ -12,7 +12,7 @@ from scidiff.report import figure_png
 from scidiff.train.task import Preview
 from scidiff_timeseries.calibration import truths
 from scidiff_timeseries.charts import fan_charts, spread
-from scidiff_timeseries.generate import draw_paths
+from scidiff_timeseries.generate import draw_paths, first_sample
 from scidiff_timeseries.metrics import coverage, wql
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.paths import SamplePaths
@@ -35,7 +35,7 @@ def scores(task: TimeSeriesTask, denoiser: TimeSeriesDenoiser) -> dict[str, floa
     if not questions:
         return {}
     horizon = task.recipe.windows.horizon
-    first = [number << 40 for number in range(len(questions))]  # the noise of forecasts
+    first = [first_sample(number) for number in range(len(questions))]  # the noise of forecasts
     paths = draw_paths(denoiser, questions, task.seasons, PATHS, task.recipe.sampler, first=first, drop=task.context - task.view)
     paths, truth = np.moveaxis(paths[:, :, -horizon:], 3, 1), truths(questions, horizon)
     return {"crps": wql(paths, truth)} | {f"coverage_{100 * level:.0f}": coverage(paths, truth, level) for level in (0.5, 0.9)}

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scidiff.config import Config
+from scidiff_timeseries.climate import certain_mean
 
 Array = NDArray[np.float64]
 _SEASONS = 12
@@ -41,11 +42,9 @@ def fit_profile(x: Array, step: Array, seasons: Sequence[int], per_year: float) 
         late = x[cut:]
         rest = late - _mean_course(x[:cut], step[:cut], m).at(step[cut:])
         gain = sum((_squares(late, lag) - _squares(rest, lag) for lag in lags), np.zeros(len(late)))
-        split = [block[np.isfinite(block)] for block in np.array_split(gain, max(len(gain) // m, 1))]
-        blocks = np.array([block.mean() for block in split if len(block)])
-        certain = len(blocks) > 1 and blocks.mean() > _SIGMAS * blocks.std(ddof=1) / np.sqrt(len(blocks))
-        if certain and (best is None or blocks.mean() > best[0]):
-            best = float(blocks.mean()), m
+        mean = certain_mean(gain, m, _SIGMAS)
+        if mean is not None and (best is None or mean > best[0]):
+            best = mean, m
     return None if best is None else _mean_course(x, step, best[1])
 
 

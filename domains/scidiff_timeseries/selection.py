@@ -17,6 +17,7 @@ from scipy.special import ndtri
 from scidiff.config import Config
 from scidiff_timeseries.arrays import rows
 from scidiff_timeseries.law import BaseLaw, Gain, Part, SystemLaw, gain
+from scidiff_timeseries.metrics.scores import quantile_loss
 from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.transforms import Transform, candidates
 
@@ -191,7 +192,7 @@ class _Trial:
         q = (mean + level)[:, None] + _NORMAL[:, None] * deviation[:, None]
         q = np.stack([_given(transforms[o]).inverse(one, when) for o, one, when in zip(owners, q, after[..., 1:], strict=True)])
         truth = after[:, None, :, 0]
-        found[able] = np.nansum(2 * np.abs((q - truth) * ((truth <= q) - LEVELS[:, None])), axis=(1, 2))
+        found[able] = np.nansum(quantile_loss(q, truth, LEVELS[:, None]), axis=(1, 2))
         return found
 
 

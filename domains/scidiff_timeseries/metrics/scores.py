@@ -72,13 +72,18 @@ def quantiles(paths: ArrayLike, levels: ArrayLike, rule: Rule = "gluonts") -> Ar
     return np.moveaxis(np.take(np.sort(p, axis=-2), index, axis=-2), -2, 0)
 
 
+def quantile_loss(forecast: Array, y: Array, level: Array | float) -> Array:
+    """2 |(f - y)(1{y <= f} - q)| of forecasts f of quantile q."""
+    return np.asarray(2 * np.abs((forecast - y) * ((y <= forecast) - level)))
+
+
 def wql_terms(paths: ArrayLike, truth: ArrayLike, levels: ArrayLike = NINE, rule: Rule = "gluonts") -> tuple[Array, Array]:
     """Terms of :func:`wql`, one a window: the quantile losses averaged over levels and summed over the horizon, and sum |y|."""
     p, y, counted = checked(paths, truth)
     q = np.asarray(levels, dtype=np.float64)
     loss = np.zeros(y.shape)
     for level, forecast in zip(q, quantiles(p, q, rule), strict=True):
-        loss += 2 * np.abs((forecast - y) * ((y <= forecast) - level))
+        loss += quantile_loss(forecast, y, level)
     return np.asarray(np.sum(loss * counted / len(q), axis=-1)), np.asarray(np.sum(np.abs(y), axis=-1))
 
 
