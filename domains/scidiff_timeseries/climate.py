@@ -1,9 +1,9 @@
 r"""The year's cycle of a series: what is normal for the season, and how much varies then.
 
 Transformed values are :math:`x_t = \mu(\phi_t) + s(\phi_t)\, u_t` with :math:`\phi` the time of the year in (0, 1),
-:math:`\mu(\phi) = \sum_{k \le 3} a_k \cos 2\pi k \phi + b_k \sin 2\pi k \phi` and :math:`\log s` a sum of two such harmonics; base laws and
-network see u. Both are least-squares fits. A series gets one where, learned from its first two thirds, it makes differences over
-a quarter of a year smaller in the last third, by more than chance; so a random walk gets none.
+:math:`\mu(\phi) = a_0 + \sum_{k \le 3} a_k \cos 2\pi k \phi + b_k \sin 2\pi k \phi` and :math:`\log s` a sum of two such harmonics without
+a constant; base laws and network see u. Both are least-squares fits. A series gets one where, learned from its first two thirds, it makes
+differences over a quarter of a year smaller in the last third, by more than chance; so a random walk gets none.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _SIGMAS = 1.5
 
 
 class Climate(Config):
-    """Coefficients (a_1, b_1, a_2, ...) of the mean and of the logarithm of the scale."""
+    """Coefficients (a_0, a_1, b_1, a_2, ...) of the mean, (a_1, b_1, ...) of the logarithm of the scale."""
 
     mean: tuple[float, ...]
     log_scale: tuple[float, ...]
 
     def moments(self, phase: Array) -> tuple[Array, Array]:
         """(mean, scale) at times of the year."""
-        mean, log_scale = (_basis(phase, len(c) // 2) @ np.array(c) for c in (self.mean, self.log_scale))
-        return mean, np.exp(log_scale)
+        mean, log_scale = (_basis(phase, len(c) // 2) @ np.array(c) for c in (self.mean[1:], self.log_scale))
+        return self.mean[0] + mean, np.exp(log_scale)
 
 
 def fit_climate(x: Array, phase: Array, per_year: float) -> Climate | None:
@@ -65,16 +65,15 @@ def _fit(x: Array, phase: Array) -> Climate | None:
         return None
     x, phase = x[seen], phase[seen]
     mean = _regress(_basis(phase, _MEAN), x)
-    residual = x - x.mean() - _basis(phase, _MEAN) @ mean
+    residual = x - mean[0] - _basis(phase, _MEAN) @ mean[1:]
     floor = 1e-3 * residual.std() + 1e-300
     log_scale = _regress(_basis(phase, _SCALE), np.log(np.abs(residual) + floor))
-    return Climate(mean=tuple(mean.tolist()), log_scale=tuple(log_scale.tolist()))
+    return Climate(mean=tuple(mean.tolist()), log_scale=tuple(log_scale[1:].tolist()))
 
 
 def _regress(basis: Array, y: Array) -> Array:
-    """Coefficients without the constant, which is the base law's."""
-    solution = np.linalg.lstsq(np.concatenate((np.ones((len(y), 1)), basis), 1), y, rcond=None)[0]
-    return np.asarray(solution[1:], dtype=np.float64)
+    """Coefficients, the constant first."""
+    return np.asarray(np.linalg.lstsq(np.concatenate((np.ones((len(y), 1)), basis), 1), y, rcond=None)[0], dtype=np.float64)
 
 
 def _basis(phase: Array, harmonics: int) -> Array:

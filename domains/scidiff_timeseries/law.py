@@ -69,6 +69,10 @@ class BaseLaw(Config):
         """K over ``length`` times at scale 1, float64."""
         return _covariance(cast("Hashable", self), length)
 
+    @property
+    def stationary(self) -> bool:
+        return not any(part.kind in ("level", "season") for part in self.parts)
+
     def started(self, variance: float) -> BaseLaw:
         """The same, with the walks' starts such that a window's first value has about this variance, in units of the innovations'. (A power
         of ten, so that many series share a law.)"""

@@ -20,10 +20,11 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scidiff_timeseries.candidates import walking_laws
 from scidiff_timeseries.correlation import correlation
 from scidiff_timeseries.hiding import hidden
 from scidiff_timeseries.law import BaseLaw, Part, condition
-from scidiff_timeseries.selection import LEVELS, ChannelFit, SeriesFit, candidate_laws
+from scidiff_timeseries.selection import LEVELS, ChannelFit, SeriesFit
 from scidiff_timeseries.transforms import Transform, candidates
 
 Array = NDArray[np.float64]
@@ -40,7 +41,7 @@ _NORMAL = torch.special.ndtri(torch.from_numpy(LEVELS)).numpy()
 
 def pooled_laws(seasons: Sequence[int], length: int) -> list[BaseLaw]:
     """Those of single series whose seasons the windows hold twice, and offsets of whole series around which values wander."""
-    found = candidate_laws([m for m in seasons if 2 * m <= length])
+    found = walking_laws([m for m in seasons if 2 * m <= length])
     for memory in (0.5, 0.8, 0.9, 0.95, 0.98):
         for noise in (0.02, 0.3):
             parts = (

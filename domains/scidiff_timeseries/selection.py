@@ -1,7 +1,8 @@
 """Which base law and which transform a series gets: all candidates forecast the last windows of its training data, and the best is taken.
 
-What is compared is the CRPS of the candidates' exact quantiles in the data's own unit. How much a series' own windows count beside the
-panel's is chosen by leaving windows out (:mod:`scidiff_timeseries.ranking`). Nothing after the training data is looked at.
+What is compared is the CRPS of the candidates' exact quantiles, in the size of the data's steps before the window. How much a series' own
+windows count beside the panel's is chosen by leaving windows out (:mod:`scidiff_timeseries.ranking`). Nothing after the training data is
+looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from scipy.special import ndtri
 
 from scidiff.config import Config
 from scidiff_timeseries.arrays import rows
-from scidiff_timeseries.law import BaseLaw, Gain, Part, SystemLaw, gain
+from scidiff_timeseries.candidates import stationary_laws, walking_laws
+from scidiff_timeseries.law import BaseLaw, Gain, SystemLaw, gain
 from scidiff_timeseries.metrics.scores import quantile_loss
 from scidiff_timeseries.ranking import scores, trust
 from scidiff_timeseries.transforms import Transform, candidates
@@ -50,34 +52,6 @@ class SeriesFit(Config):
     @property
     def system(self) -> SystemLaw:
         return SystemLaw(tuple(channel.law for channel in self.channels), self.correlation, self.shared)
-
-
-def candidate_laws(seasons: Sequence[int]) -> list[BaseLaw]:
-    """Random walks, local levels, damped levels, and for every set of seasons structural laws around them."""
-
-    def law(name: str, decay: float, **parts: float) -> BaseLaw:
-        made = [Part(kind="level", weight=parts["level"])] if parts.get("level") else []
-        made += [Part(kind="season", weight=parts[f"s{m}"], period=m) for m in seasons if parts.get(f"s{m}")]
-        if parts.get("wander"):
-            made.append(Part(kind="wander", weight=parts["wander"], memory=parts["memory"]))
-        if parts.get("noise"):
-            made.append(Part(kind="noise", weight=parts["noise"]))
-        return BaseLaw(name=name, parts=tuple(made), decay=decay)
-
-    found = [law(f"random walk, EWMA {d}", d, level=1.0) for d in (0.95, 0.99)]
-    found += [law(f"local level {share}", 0.99, level=share, noise=1 - share) for share in (0.5, 0.1, 0.01)]
-    found += [law(f"damped level {memory}", 0.99, level=0.02, wander=1.0, memory=memory, noise=0.01) for memory in (0.5, 0.75, 0.9, 0.98)]
-    for m in seasons:
-        found.append(law(f"seasonal random walk {m}", 0.99, level=0.01, **{f"s{m}": 1.0}, noise=0.01))
-        found.append(law(f"local level, season {m}", 0.99, level=0.1, **{f"s{m}": 0.1}, noise=1.0))
-    if seasons:
-        for weights in ((0.02, 0.2), (0.1, 0.2), (0.1, 0.02), (0.3, 0.3), (0.02, 0.02)):
-            parts = {f"s{m}": w for m, w in zip(seasons, weights, strict=False)}
-            for memory in (0.9, 0.97):
-                shares = ", ".join(f"season {m} {parts[f's{m}']}" for m in seasons)
-                name = f"structural: {shares}, memory {memory}"
-                found.append(law(name, 0.995, level=0.01, wander=1.0, memory=memory, noise=0.01, **parts))
-    return found
 
 
 @dataclass(frozen=True)
@@ -150,84 +124,117 @@ class Given:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """The windows of all channels: whose they are, where they begin, what was ``before`` (in columns: value, when) and
-    ``after``."""
+class _Shown:
+    """Windows through the transform that all have: ``before`` [window, context] less the ``level``, the mean of all before; ``after``
+    [window, horizon] in the data's own unit, and when these steps are."""
 
-    owner: NDArray[np.intp]
+    at: NDArray[np.intp]
+    transforms: tuple[Transform, ...]
     before: Array
+    level: Array
     after: Array
+    when: Array
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The windows of all channels: whose they are, where they begin, and the ``unit`` of their losses: the mean step of the data before
+    them and of all, so that no window rules only because values were large then, or jumped."""
+
+    panel: Sequence[Given]
+    rolls: Rolls
+    owner: NDArray[np.intp]
+    cut: NDArray[np.intp]
+    unit: Array
 
     @classmethod
     def of(cls, panel: Sequence[Given], rolls: Rolls) -> _Trial:
-        owner, before, after = [], [], []
+        found: list[tuple[int, int, float]] = []
         for number, one in enumerate(panel):
-            table = np.concatenate((one.values[:, None], one.when), 1)
-            for cut in rolls.cuts(len(table)):
-                made = rows(table, cut - rolls.context, cut), rows(table, cut, cut + rolls.horizon)
-                if all(np.isfinite(part[:, 0]).any() for part in made):
-                    owner.append(number)
-                    before.append(made[0])
-                    after.append(made[1])
-        if not owner:
-            return cls(np.zeros(0, dtype=np.intp), np.zeros((0, rolls.context, 3)), np.zeros((0, rolls.horizon, 3)))
-        return cls(np.array(owner), np.stack(before), np.stack(after))
+            known, step = np.isfinite(one.values), np.abs(np.diff(one.values, prepend=np.nan))
+            whole = _mean(step)
+            for cut in rolls.cuts(len(known)):
+                first = max(cut - rolls.context, 0)
+                if known[first:cut].any() and known[cut : cut + rolls.horizon].any():
+                    found.append((number, cut, (whole + _mean(step[first:cut])) or 1.0))
+        owner, cut, unit = (np.array([each[place] for each in found]) for place in range(3))
+        return cls(panel, rolls, owner.astype(np.intp), cut.astype(np.intp), unit)
 
-    def by_roll(self, losses: Array, owners: int, rolls: int) -> Array:
+    def by_roll(self, losses: Array) -> Array:
         """[owner, roll], NaN where there is no such window."""
-        table, first = np.full((owners, rolls), np.nan), np.searchsorted(self.owner, self.owner)
+        table, first = np.full((len(self.panel), self.rolls.count), np.nan), np.searchsorted(self.owner, self.owner)
         table[self.owner, np.arange(len(self.owner)) - first] = losses
         return table
 
-    def losses(self, law: BaseLaw, transforms: Sequence[Transform | None]) -> Array:
-        """The quantile loss of each window, in the data's unit; infinite where the owner has no such transform."""
+    def shown(self, transforms: Sequence[Transform | None]) -> _Shown:
+        """The windows of the owners that have a transform."""
+        at: list[int] = []
+        used: list[Transform] = []
+        parts: list[tuple[Array, float, Array, Array]] = []
+        for number, (one, transform) in enumerate(zip(self.panel, transforms, strict=True)):
+            mine = np.flatnonzero(self.owner == number)
+            if transform is None or not len(mine):
+                continue
+            x = transform.forward(one.values, one.when)
+            mean = np.nancumsum(x) / np.maximum(np.isfinite(x).cumsum(), 1)
+            for place in mine:
+                cut, level = int(self.cut[place]), float(mean[self.cut[place] - 1])
+                after = slice(cut, cut + self.rolls.horizon)
+                parts.append((rows(x[:, None], cut - self.rolls.context, cut)[:, 0] - level, level, one.values[after], one.when[after]))
+            at += mine.tolist()
+            used += [transform] * len(mine)
+        before, level, after, when = (np.array([part[place] for part in parts]) for place in range(4))
+        return _Shown(np.array(at, dtype=np.intp), tuple(used), before, level, after, when)
+
+    def losses(self, law: BaseLaw, shown: _Shown) -> Array:
+        """The quantile loss of each window in its unit; infinite where it is not shown."""
         found = np.full(len(self.owner), np.inf)
-        able = np.array([transforms[owner] is not None for owner in self.owner], dtype=bool)
-        if not able.any():
-            return found
-        owners, before, after = self.owner[able], self.before[able], self.after[able]
-        x = np.stack([_given(transforms[o]).forward(row[:, 0], row[:, 1:]) for o, row in zip(owners, before, strict=True)])
-        level = np.nanmean(x, axis=1, keepdims=True)
-        mean, deviation = forecasts(law, x - level, after.shape[1])
-        q = (mean + level)[:, None] + _NORMAL[:, None] * deviation[:, None]
-        q = np.stack([_given(transforms[o]).inverse(one, when) for o, one, when in zip(owners, q, after[..., 1:], strict=True)])
-        truth = after[:, None, :, 0]
-        found[able] = np.nansum(quantile_loss(q, truth, LEVELS[:, None]), axis=(1, 2))
+        if len(shown.at):
+            mean, deviation = forecasts(law, shown.before, self.rolls.horizon)
+            q = (mean + shown.level[:, None])[:, None] + _NORMAL[:, None] * deviation[:, None]
+            q = np.stack([one.inverse(each, when) for one, each, when in zip(shown.transforms, q, shown.when, strict=True)])
+            loss = np.nansum(quantile_loss(q, shown.after[:, None], LEVELS[:, None]), axis=(1, 2))
+            found[shown.at] = loss / self.unit[shown.at]
         return found
 
 
-def _given(transform: Transform | None) -> Transform:
-    assert transform is not None
-    return transform
+def _mean(x: Array) -> float:
+    """Of what is known; 0 where nothing is."""
+    seen = x[np.isfinite(x)]
+    return float(seen.mean()) if len(seen) else 0.0
 
 
 def channel_fit(transform: Transform, law: BaseLaw, given: Given, context: int) -> ChannelFit | None:
-    """Level, long-run volatility over the last windows, and from the variance of all values that of the walks' starts; None where the law
-    leaves no innovation to measure."""
+    """Level, and long-run volatility: of a stationary law what gives its values the variance of all that were seen, of others that of the
+    last windows, and from the variance of all values that of the walks' starts. None where the law leaves no innovation to measure."""
     x = transform.forward(given.values, given.when)
-    level = float(np.nanmean(x))
+    level, variance = float(np.nanmean(x)), float(np.nanvar(x)) / transform.keep
+    if law.stationary:
+        volatility = float(np.sqrt(variance / sum(part.weight for part in law.parts)))
+        return ChannelFit(transform=transform, law=law, centre=level, volatility=volatility) if volatility > 0 else None
     count = min(max(len(x) // context, 1), _WINDOWS)
     z, usable = innovations(law, rows((x - level)[:, None], len(x) - count * context, len(x)).reshape(count, context))
     volatility = float(np.sqrt((usable * z**2).sum() / max(usable.sum(), 1)))
     if volatility <= 0:
         return None
-    started = law.started(float(np.nanvar(x)) / volatility**2)
+    started = law.started(variance / volatility**2)
     return ChannelFit(transform=transform, law=started, centre=level, volatility=volatility)
 
 
 def laws_for(seasons: Sequence[int], rolls: Rolls) -> list[BaseLaw]:
     """The candidates: of seasons, those that the context holds twice."""
-    return candidate_laws([m for m in seasons if 2 * m <= rolls.context])
+    return walking_laws([m for m in seasons if 2 * m <= rolls.context]) + stationary_laws()
 
 
 def select(panel: Sequence[Given], seasons: Sequence[int], rolls: Rolls, progress: Callable[[int], None] | None = None) -> list[ChannelFit]:
     """One :class:`ChannelFit` for each of the given channels of series, chosen as the module says."""
     laws = laws_for(seasons, rolls)
     allowed = [{transform.name: transform for transform in candidates(one.values, one.when, one.per_year, seasons)} for one in panel]
-    trial = _Trial.of(panel, rolls)
-    keys, losses = [(name, number) for number in range(len(laws)) for name in _names(allowed)], []
-    for name, number in keys:
-        losses.append(trial.by_roll(trial.losses(laws[number], [each.get(name) for each in allowed]), len(panel), rolls.count))
+    names, trial = sorted({name for each in allowed for name in each}), _Trial.of(panel, rolls)
+    shown = [trial.shown([each.get(name) for each in allowed]) for name in names]
+    keys, losses = [(name, number) for number in range(len(laws)) for name in names], list[Array]()
+    for number, law in enumerate(laws):
+        losses += [trial.by_roll(trial.losses(law, each)) for each in shown]
         if progress is not None:
             progress(number + 1)
     table = np.stack(losses)
@@ -237,10 +244,6 @@ def select(panel: Sequence[Given], seasons: Sequence[int], rolls: Rolls, progres
         able = [keys[k] for k in ranked[:, owner] if keys[k][0] in allowed[owner]]
         fits.append(_fitted(given, [(allowed[owner][name], laws[number]) for name, number in able], rolls.context))
     return fits
-
-
-def _names(allowed: Sequence[dict[str, Transform]]) -> list[str]:
-    return sorted({name for each in allowed for name in each})
 
 
 def _fitted(given: Given, ranked: Sequence[tuple[Transform, BaseLaw]], context: int) -> ChannelFit:

@@ -1,8 +1,10 @@
 r"""Monotone transforms of values, chosen on the training data and stated: identity, log (positive values), asinh (heavy tails), rectified.
 
-Rectified is for amounts that are often exactly zero, such as rain: :math:`y = \max(x, 0)^3` in some unit, so the cube root of what
-fell, and the latent value -d where nothing did. d is such that a normal law with the latent values' mean and variance is negative as often
-as the data are zero: simulated series are then dry as often as observed ones. Each may go with the mean course of a season
+Rectified is for amounts that are often exactly zero, such as rain: :math:`y = u \max(x, 0)^p` of a normal law x of variance 1 that is
+negative as often as the data are zero; u and p give the other values their mean and variance. Where nothing fell x is taken to be its mean
+there, :math:`E[x | x < 0]`, so latent values vary less than that law, and base laws are told by how much. Simulated series are then dry as
+often as observed ones, and as wet.
+Each may go with the mean course of a season
 (:mod:`scidiff_timeseries.profile`) and a year's cycle (:mod:`scidiff_timeseries.climate`), which are taken off after it.
 
 ``when`` [time, 2] says of every step its time of the year and its number on the calendar
@@ -11,7 +13,7 @@ as the data are zero: simulated series are then dry as often as observed ones. E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,15 +30,19 @@ Array = NDArray[np.float64]
 _OFTEN = 0.05
 _LARGEST = 700.0
 """exp and sinh of more are infinite."""
+_GRID = 10_000
+_POWERS = (0.1, 10.0)
 
 
 class Transform(Config):
-    """``name``, the ``unit`` of asinh and rectified (asinh(y / unit) is linear well below it and logarithmic well above), and ``zero``, the
-    latent value of zeros."""
+    """``name``, the ``unit`` of asinh and rectified (asinh(y / unit) is linear well below it and logarithmic well above), the ``power`` of
+    rectified, its latent value of zeros, ``zero``, and what share of the normal law's variance the latent values ``keep``."""
 
     name: Literal["identity", "log", "asinh", "rectified"] = "identity"
     unit: float = Field(default=1.0, gt=0)
+    power: float = Field(default=3.0, gt=0)
     zero: float = Field(default=0.0, le=0)
+    keep: float = Field(default=1.0, gt=0, le=1)
     profile: Profile | None = None
     climate: Climate | None = None
 
@@ -72,7 +78,7 @@ class Transform(Config):
         if self.name == "rectified":
             if bool((y < 0).any()):
                 raise ValueError("rectified takes no negative values")
-            return np.where(y == 0, self.zero, np.cbrt(y / self.unit))
+            return np.where(y == 0, self.zero, (y / self.unit) ** (1 / self.power))
         if bool((y <= 0).any()):
             raise ValueError("log takes positive values only")
         return np.log(y)
@@ -81,7 +87,7 @@ class Transform(Config):
         if self.name == "identity":
             return x
         if self.name == "rectified":
-            return self.unit * np.clip(x, 0.0, _LARGEST) ** 3
+            return self.unit * np.clip(x, 0.0, _LARGEST) ** self.power
         x = np.clip(x, -_LARGEST, _LARGEST)
         return np.exp(x) if self.name == "log" else self.unit * np.sinh(x)
 
@@ -109,15 +115,23 @@ def _allowed(y: Array) -> list[Transform]:
 
 
 def _rectified(seen: Array) -> Transform:
-    dry, unit = float((seen == 0).mean()), float(np.median(seen[seen > 0]))
-    wet = np.cbrt(seen[seen > 0] / unit)
+    dry, amounts = float((seen == 0).mean()), seen[seen > 0] / seen.max()
+    z = ndtri((np.arange(_GRID) + 0.5) / _GRID)
+    edge = ndtri(dry)
+    above, below = z[z > edge] - edge, z[z <= edge] - edge
 
-    def excess(zero: float) -> float:
-        """By which the normal law's share below 0, as a quantile, misses the dry share."""
-        mean = dry * zero + (1 - dry) * wet.mean()
-        variance = dry * zero**2 + (1 - dry) * (wet**2).mean() - mean**2
-        return -mean / np.sqrt(variance) - float(ndtri(dry))
+    def surplus(power: float) -> float:
+        """Of the relative deviation of above^power over that of the amounts."""
+        made = above**power
+        return float(made.std() / made.mean() - amounts.std() / amounts.mean())
 
-    low = -1e3
-    zero = 0.0 if excess(0.0) >= 0 else low if excess(low) <= 0 else root_scalar(excess, bracket=(low, 0.0)).root
-    return Transform(name="rectified", unit=unit, zero=zero)
+    power = _root(surplus, *_POWERS)
+    unit = float(seen.max() * (amounts.mean() / (above**power).mean()))
+    return Transform(name="rectified", unit=unit, power=power, zero=float(below.mean()), keep=float(1 - dry * below.var()))
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function is 0, or the end of the interval that is nearest to it."""
+    if rising(low) >= 0:
+        return low
+    return high if rising(high) <= 0 else float(root_scalar(rising, bracket=(low, high)).root)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from scidiff_timeseries.climate import Climate, fit_climate
 from scidiff_timeseries.profile import Profile, fit_profile
@@ -16,7 +16,7 @@ DAYS = np.arange(10 * 365)
 PHASE = (DAYS % 365) / 365
 WHEN = np.stack((PHASE, DAYS), 1)
 COURSE = Profile(means=(2.0, -1.0, 0.5, 0.0, -3.0, 1.0, 0.5))
-CYCLE = Climate(mean=(3.0, -1.0, 0.5, 0.0, 0.0, 0.2), log_scale=(0.4, 0.1, 0.0, -0.1))
+CYCLE = Climate(mean=(12.0, 3.0, -1.0, 0.5, 0.0, 0.0, 0.2), log_scale=(0.4, 0.1, 0.0, -0.1))
 
 
 @given(st.sampled_from(["identity", "log", "asinh", "rectified"]), st.booleans(), st.booleans(), st.integers(0, 100))
@@ -36,18 +36,27 @@ def test_there_and_back(name: str, cycle: bool, course: bool, seed: int) -> None
 
 
 @pytest.mark.parametrize("dry", [0.1, 0.5, 0.9])
-def test_a_normal_law_of_the_latent_values_is_dry_as_often_as_the_data(dry: float) -> None:
+def test_a_normal_law_of_the_latent_values_is_dry_as_often_as_the_data_and_as_wet(dry: float) -> None:
     rng = np.random.default_rng(0)
-    y = np.where(rng.uniform(size=4000) < dry, 0.0, rng.gamma(0.8, 3.0, 4000))
-    (transform,) = candidates(y, np.zeros((4000, 2)), np.inf)
-    x = transform.forward(y, np.zeros((4000, 2)))
+    y = np.where(rng.uniform(size=20_000) < dry, 0.0, rng.gamma(0.8, 3.0, 20_000))
+    (transform,) = candidates(y, np.zeros((len(y), 2)), np.inf)
+    x = transform.forward(y, np.zeros((len(y), 2)))
     assert transform.name == "rectified"
-    np.testing.assert_allclose(ndtr(-x.mean() / x.std()), (y == 0).mean(), atol=1e-9)
+    law = x.mean() + x.std() / np.sqrt(transform.keep) * ndtri((np.arange(10**5) + 0.5) / 10**5)
+    made = transform.inverse(law, np.zeros(2))
+    np.testing.assert_allclose((made == 0).mean(), (y == 0).mean(), atol=0.01)
+    np.testing.assert_allclose([made.mean(), made.std()], [y.mean(), y.std()], rtol=0.04)
+
+
+def test_rectified_finds_the_power_and_unit_of_a_rectified_normal_law() -> None:
+    z = ndtri((np.arange(10**5) + 0.5) / 10**5)
+    (transform,) = candidates(2.0 * np.maximum(z + 0.3, 0.0) ** 1.7, np.zeros((len(z), 2)), np.inf)
+    np.testing.assert_allclose([transform.unit, transform.power], [2.0, 1.7], rtol=2e-3)
 
 
 def test_a_cycle_without_noise_is_found_exactly() -> None:
     mean, _ = CYCLE.moments(PHASE)
-    found = fit_climate(20.0 + mean, PHASE, 365.0)
+    found = fit_climate(mean, PHASE, 365.0)
     assert found is not None
     np.testing.assert_allclose(found.mean, CYCLE.mean, atol=1e-10)
 
