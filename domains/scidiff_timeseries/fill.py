@@ -5,6 +5,9 @@ A *window* is a run of missing entries that are asked for together, in as many s
 on both sides, or after it where nothing more is known. The base law sees further, at both ends. Windows come from left to right, and
 each path is given what it holds so far: by the chain rule paths stay joint. Windows that share nothing are drawn at once, and all paths of
 one know the same entries, so its laws are made once.
+
+The temperature is applied to windows that see data alone. Those that see what was drawn before take its volatility from that, so applied
+again it would compound from window to window; and a simulation sees no data.
 """
 
 from __future__ import annotations
@@ -119,8 +122,9 @@ class _Series:
         low, high = max(first, 0), min(window.end, length)
         values = np.full((len(self.paths), window.end - first, channels), np.nan)
         values[:, low - first : high - first] = self.paths[:, low:high]
-        drawn = self.missing[low:high] & np.isfinite(self.paths[0, low:high])
-        return Question(self.prepared, first, values if drawn.any() else values[0], free)
+        drawn = bool((self.missing[low:high] & np.isfinite(self.paths[0, low:high])).any())
+        tempered = not drawn and bool(np.isfinite(values[0]).any())
+        return Question(self.prepared, first, values if drawn else values[0], free, tempered)
 
     def take(self, window: Window, drawn: Array) -> None:
         """``drawn`` [path, time, channel] of the steps the network saw."""

@@ -107,7 +107,7 @@ class TimeSeriesDenoiser(Denoiser):
 
     ``condition``: ``base_mean`` [batch, free], ``base_covariance`` [group, free, free] (identity where padded), ``free`` [batch, free],
     ``features`` [windows, time, channel, feature], whose windows come in equal groups of rows as well, ``strength`` [group], a series' own
-    factor of the correction.
+    factor of the correction, ``tempered`` [group], the power to which the temperature is taken.
     """
 
     log_temperature: Tensor
@@ -135,7 +135,8 @@ class TimeSeriesDenoiser(Denoiser):
         base = BasePosterior.of(self.schedule, gather(x, free), clock[:: len(x) // group], condition)
         shift, log_scale = self._correction(x, base, clock, layouts, condition)
         mean = base.mean + times(base.root, shift)
-        root = CorrectedRoot(base.root, log_scale + self.log_temperature.double(), free)
+        tempered = condition["tempered"].repeat_interleave(len(x) // group, 0)[:, None]
+        root = CorrectedRoot(base.root, log_scale + tempered * self.log_temperature.double(), free)
         return {VALUES: post.Gaussian(x + scatter(mean - gather(x, free), free, x), None, root)}
 
     @property

@@ -71,13 +71,15 @@ class Prepared:
 class Question:
     """Steps begin, ... of a series: ``values`` [time, channel] in transformed units, of which ``free`` are asked for.
 
-    ``values`` may be [path, time, channel]: what each path holds, all of them at the same entries.
+    ``values`` may be [path, time, channel]: what each path holds, all of them at the same entries. ``tempered``: is the temperature to be
+    applied?
     """
 
     series: Prepared
     begin: int
     values: Array
     free: NDArray[np.bool_]
+    tempered: bool = True
 
     def answerable(self) -> Question:
         """The same for entries whose answer is known, as training and validation need."""
@@ -125,6 +127,7 @@ def ask(questions: Sequence[Question], seasons: Sequence[int], *, paths: int = 1
     mean, covariance, places = _law_inputs(parts, drop)
     inputs = {"base_mean": rows(mean), "base_covariance": covariance, "free": each(places), "features": features.flatten(0, 1).float()}
     inputs["strength"] = torch.tensor([question.series.fit.strength for question in questions], dtype=torch.float64)
+    inputs["tempered"] = torch.tensor([question.tempered for question in questions], dtype=torch.float64)
     layout = Layout(each(known | free)).with_known(each(known))
     return Asked(Batch({VALUES: rows(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre.flatten(0, 1), unit.flatten(0, 1))
 

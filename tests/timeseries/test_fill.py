@@ -151,3 +151,19 @@ def test_paths_of_one_window_are_asked_about_as_each_would_be_alone() -> None:
 def test_windows_far_apart_are_drawn_at_once() -> None:
     windows = [Window(10, 12, 2, 20), Window(14, 16, 6, 24), Window(60, 61, 50, 68)]
     assert rounds(windows, 4) == [0, 1, 0]
+
+
+def test_the_temperature_widens_what_follows_data_and_does_not_compound() -> None:
+    values = np.concatenate((walk(40), np.full((18, 1), np.nan)))
+    hot = model(1)
+    hot.log_temperature.fill_(np.log(2.0))
+    one_call = SamplerConfig(calls=1)
+
+    def steps(denoiser: TimeSeriesDenoiser, given: np.ndarray) -> np.ndarray:
+        return np.diff(fill(denoiser, [prepared(given)], [given], (), 20, one_call, LENGTHS)[0][..., 0], axis=1)
+
+    plain, wide = steps(model(1), values)[:, 39:], steps(hot, values)[:, 39:]
+    np.testing.assert_allclose(wide[:, :6], 2 * plain[:, :6], rtol=1e-3, atol=1e-3)  # the horizon
+    np.testing.assert_allclose(wide[:, 6:], plain[:, 6:], rtol=1e-3, atol=1e-3)
+    nothing = np.full((40, 1), np.nan)
+    np.testing.assert_array_equal(steps(hot, nothing), steps(model(1), nothing))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from scidiff_timeseries.climate import Climate, fit_climate
 from scidiff_timeseries.profile import Profile, fit_profile
