@@ -15,11 +15,13 @@ _STEADY = 50.0
 
 
 def walking_laws(seasons: Sequence[int]) -> list[BaseLaw]:
-    """Random walks, local levels, damped levels, and for every set of seasons structural laws around them."""
+    """Random walks, local levels, one with drift, damped levels, and for every set of seasons structural laws around them."""
 
     def law(name: str, decay: float, **parts: float) -> BaseLaw:
         made = [Part(kind="level", weight=parts["level"])] if parts.get("level") else []
         made += [Part(kind="season", weight=parts[f"s{m}"], period=m) for m in seasons if parts.get(f"s{m}")]
+        if parts.get("drift"):
+            made.append(Part(kind="drift", weight=parts["drift"]))
         if parts.get("wander"):
             made.append(Part(kind="wander", weight=parts["wander"], memory=parts["memory"]))
         if parts.get("noise"):
@@ -28,6 +30,7 @@ def walking_laws(seasons: Sequence[int]) -> list[BaseLaw]:
 
     found = [law(f"random walk, EWMA {d}", d, level=1.0) for d in (0.95, 0.99)]
     found += [law(f"local level {share}", 0.99, level=share, noise=1 - share) for share in (0.5, 0.1, 0.01)]
+    found.append(law("local level 0.1, drift", 0.99, level=0.1, drift=0.01, noise=0.9))
     found += [law(f"damped level {memory}", 0.99, level=0.02, wander=1.0, memory=memory, noise=0.01) for memory in (0.5, 0.75, 0.9, 0.98)]
     for m in seasons:
         found.append(law(f"seasonal random walk {m}", 0.99, level=0.01, **{f"s{m}": 1.0}, noise=0.01))

@@ -2,13 +2,16 @@ r"""The year's cycle of a series: what is normal for the season, and how much va
 
 Transformed values are :math:`x_t = \mu(\phi_t) + s(\phi_t)\, u_t` with :math:`\phi` the time of the year in (0, 1),
 :math:`\mu(\phi) = a_0 + \sum_{k \le 3} a_k \cos 2\pi k \phi + b_k \sin 2\pi k \phi` and :math:`\log s` a sum of two such harmonics without
-a constant; base laws and network see u. Both are least-squares fits. A series gets one where, learned from its first two thirds, it makes
-differences over a quarter of a year smaller in the last third, by more than chance; so a random walk gets none.
+a constant; base laws and network see u. Both are least-squares fits: of mu to differences from a moving average over one year, for trends
+look like a season; of s where values return to their mean (a level that moves is not to be scaled, so s = 1 where the moving average varies
+more than what is left). A series gets a cycle where, learned from its first two thirds, it makes differences over a quarter of a year
+smaller in the last third, by more than chance; so a random walk gets none.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from scidiff.config import Config
@@ -16,6 +19,7 @@ from scidiff.config import Config
 Array = NDArray[np.float64]
 _MEAN, _SCALE = 3, 2
 _YEARS = 3
+_ROUNDS = 4
 _SIGMAS = 1.5
 
 
@@ -37,12 +41,12 @@ def fit_climate(x: Array, phase: Array, per_year: float) -> Climate | None:
         return None
     lag = round(per_year / 4)
     cut = 2 * len(x) // 3
-    learned = _fit(x[:cut], phase[:cut])
+    learned = _fit(x[:cut], phase[:cut], round(per_year))
     if learned is None:
         return None
     late = x[cut:]
     gain = _squares(late, lag) - _squares(late - learned.moments(phase[cut:])[0], lag)
-    return None if certain_mean(gain, lag, _SIGMAS) is None else _fit(x, phase)
+    return None if certain_mean(gain, lag, _SIGMAS) is None else _fit(x, phase, round(per_year))
 
 
 def certain_mean(gain: Array, size: int, sigmas: float) -> float | None:
@@ -59,16 +63,24 @@ def _squares(x: Array, lag: int) -> Array:
     return (x[lag:] - x[:-lag]) ** 2
 
 
-def _fit(x: Array, phase: Array) -> Climate | None:
-    seen = np.isfinite(x)
-    if seen.sum() < 10 * (_MEAN + _SCALE):
-        return None
-    x, phase = x[seen], phase[seen]
-    mean = _regress(_basis(phase, _MEAN), x)
-    residual = x - mean[0] - _basis(phase, _MEAN) @ mean[1:]
-    floor = 1e-3 * residual.std() + 1e-300
-    log_scale = _regress(_basis(phase, _SCALE), np.log(np.abs(residual) + floor))
-    return Climate(mean=tuple(mean.tolist()), log_scale=tuple(log_scale[1:].tolist()))
+def _fit(x: Array, phase: Array, year: int) -> Climate | None:
+    basis, cycle, half = _basis(phase, _MEAN), np.zeros(2 * _MEAN), year // 2
+    slow = rest = x
+    for _ in range(_ROUNDS):  # of missing values the moving average holds some of the cycle: less each time
+        slow = np.array(pd.Series(rest).rolling(year, center=True, min_periods=max(half, 1)).mean())
+        slow[:half] = slow[len(x) - half :] = np.nan  # not a whole year
+        seen = np.isfinite(x - slow)
+        if seen.sum() < 10 * (_MEAN + _SCALE):
+            return None
+        cycle = _regress(basis[seen], (x - slow)[seen])[1:]
+        rest = x - basis @ cycle
+    centre = float(np.nanmean(rest))
+    log_scale = np.zeros(2 * _SCALE)
+    if np.nanstd(slow) < np.nanstd(rest - slow):
+        size, known = np.abs(rest - centre), np.isfinite(rest)
+        floor = 1e-3 * np.nanstd(rest) + 1e-300
+        log_scale = _regress(_basis(phase[known], _SCALE), np.log(size[known] + floor))[1:]
+    return Climate(mean=(centre, *cycle.tolist()), log_scale=tuple(log_scale.tolist()))
 
 
 def _regress(basis: Array, y: Array) -> Array:

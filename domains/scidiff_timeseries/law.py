@@ -7,6 +7,7 @@ part         law                                            covariance of times 
 ===========  =============================================  =============================================
 level        random walk from a start of variance v         v + min(i, j)
 season(m)    seasonal random walk: one walk for each phase  [i = j mod m] (v + min(floor(i/m), floor(j/m)))
+drift        the same step at all times                     i j
 wander(r)    AR(1) in its stationary law, variance 1        r^|i-j|
 noise        independent                                    [i = j]
 ===========  =============================================  =============================================
@@ -40,12 +41,13 @@ from scidiff.config import Config
 _JITTER = 1e-10
 """Relative to the diagonal: a sum of noiseless parts may leave a direction without variance."""
 _DIFFUSE = 0.5
+_STATIONARY = ("wander", "noise")
 
 
 class Part(Config):
     """One summand of a base law: its kind, its share of the innovations' variance, its period (season) or memory (wander)."""
 
-    kind: Literal["level", "season", "wander", "noise"]
+    kind: Literal["level", "season", "drift", "wander", "noise"]
     weight: float = Field(gt=0)
     period: int = Field(default=1, ge=1)
     memory: float = Field(default=0.0, ge=0, lt=1)
@@ -71,7 +73,8 @@ class BaseLaw(Config):
 
     @property
     def stationary(self) -> bool:
-        return not any(part.kind in ("level", "season") for part in self.parts)
+        """Is the covariance a function of i - j alone?"""
+        return all(part.kind in _STATIONARY for part in self.parts)
 
     def started(self, variance: float) -> BaseLaw:
         """The same, with the walks' starts such that a window's first value has about this variance, in units of the innovations'. (A power
@@ -84,11 +87,11 @@ class BaseLaw(Config):
         return self.model_copy(update={"start": 10.0 ** min(exponent, 4)})
 
     def fast(self, share: float, *, rest: bool = False) -> BaseLaw:
-        """This share of the variance of wander and noise; with ``rest`` all of the walks as well."""
+        """This share of the variance of wander and noise; with ``rest`` all of what is not stationary as well."""
         if share == 1 and rest:
             return self
-        scaled = [part.model_copy(update={"weight": share * part.weight}) for part in self.parts if part.kind in ("wander", "noise")]
-        walks = [part for part in self.parts if rest and part.kind in ("level", "season")]
+        scaled = [part.model_copy(update={"weight": share * part.weight}) for part in self.parts if part.kind in _STATIONARY]
+        walks = [part for part in self.parts if rest and part.kind not in _STATIONARY]
         return self.model_copy(update={"parts": (*walks, *(part for part in scaled if part.weight > 0))})
 
     def diffuse(self, root: Float[Tensor, "known known"], places: Int[Tensor, " known"]) -> Bool[Tensor, " known"]:
@@ -105,6 +108,8 @@ def _part(part: Part, start: float, length: int) -> Float[Tensor, "time time"]:
     if part.kind == "season":
         cycle, phase = t.div(part.period, rounding_mode="floor"), t % part.period
         return (phase[:, None] == phase) * (start + torch.minimum(cycle[:, None], cycle))
+    if part.kind == "drift":
+        return torch.outer(t, t)
     if part.kind == "wander":
         return part.memory ** (t[:, None] - t).abs()
     return torch.eye(length, dtype=torch.float64)

@@ -75,7 +75,15 @@ def test_missing_values_are_left_out() -> None:
     x = np.where(np.random.default_rng(0).uniform(size=len(DAYS)) < 0.5, np.nan, mean)
     found = fit_climate(x, PHASE, 365.0)
     assert found is not None
-    np.testing.assert_allclose(found.mean, CYCLE.mean, atol=1e-9)
+    np.testing.assert_allclose(found.mean, CYCLE.mean, atol=1e-6)
+
+
+def test_a_trend_is_no_season_and_is_not_scaled() -> None:
+    mean, _ = CYCLE.moments(PHASE)
+    found = fit_climate(mean + 0.01 * DAYS + 0.3 * np.random.default_rng(0).normal(size=len(DAYS)), PHASE, 365.0)
+    assert found is not None
+    np.testing.assert_allclose(found.mean[1:], CYCLE.mean[1:], atol=0.03)
+    assert not any(found.log_scale)
 
 
 def test_random_walks_have_no_year() -> None:
