@@ -76,6 +76,11 @@ class BaseLaw(Config):
         """Is the covariance a function of i - j alone?"""
         return all(part.kind in _STATIONARY for part in self.parts)
 
+    @property
+    def is_walk(self) -> bool:
+        """Is it a random walk and nothing else?"""
+        return [part.kind for part in self.parts] == ["level"]
+
     def started(self, variance: float) -> BaseLaw:
         """The same, with the walks' starts such that a window's first value has about this variance, in units of the innovations'. (A power
         of ten, so that many series share a law.)"""

@@ -1,8 +1,8 @@
 """Which base law and which transform a series gets: all candidates forecast the last windows of its training data, and the best is taken.
 
 What is compared is the CRPS of the candidates' exact quantiles, in the size of the data's steps before the window. How much a series' own
-windows count beside the panel's is chosen by leaving windows out (:mod:`scidiff_timeseries.ranking`). Nothing after the training data is
-looked at.
+windows count beside the panel's is chosen by leaving windows out (:mod:`scidiff_timeseries.ranking`). Where windows are enough to tell,
+what is not a random walk has to beat it by more than chance. Nothing after the training data is looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy.special import ndtri
 from scidiff.config import Config
 from scidiff_timeseries.arrays import rows
 from scidiff_timeseries.candidates import stationary_laws, walking_laws
+from scidiff_timeseries.climate import certain_mean
 from scidiff_timeseries.law import BaseLaw, Gain, SystemLaw, gain
 from scidiff_timeseries.metrics.scores import quantile_loss
 from scidiff_timeseries.ranking import scores, trust
@@ -27,6 +28,7 @@ Array = NDArray[np.float64]
 LEVELS = np.arange(1, 10) / 10
 _NORMAL = ndtri(LEVELS)
 _WINDOWS = 50
+_ENOUGH, _SIGMAS = 20, 1.5
 _SHORTEST = 8
 """A series with fewer values gets the panel's choice."""
 
@@ -241,9 +243,18 @@ def select(panel: Sequence[Given], seasons: Sequence[int], rolls: Rolls, progres
     ranked = scores(table, trust(table)).argsort(0, kind="stable")
     fits: list[ChannelFit] = []
     for owner, given in enumerate(panel):
-        able = [keys[k] for k in ranked[:, owner] if keys[k][0] in allowed[owner]]
-        fits.append(_fitted(given, [(allowed[owner][name], laws[number]) for name, number in able], rolls.context))
+        able = [int(k) for k in ranked[:, owner] if keys[k][0] in allowed[owner]]
+        walk = next(k for k in able if laws[keys[k][1]].is_walk)
+        if not _beats(table[able[0], owner], table[walk, owner]):
+            able.insert(0, walk)
+        fits.append(_fitted(given, [(allowed[owner][keys[k][0]], laws[keys[k][1]]) for k in able], rolls.context))
     return fits
+
+
+def _beats(losses: Array, walk: Array) -> bool:
+    """Are losses [window] less than those of a random walk by more than chance, or the windows too few to tell?"""
+    gain = walk - losses
+    return int(np.isfinite(gain).sum()) < _ENOUGH or certain_mean(gain, 1, _SIGMAS) is not None
 
 
 def _fitted(given: Given, ranked: Sequence[tuple[Transform, BaseLaw]], context: int) -> ChannelFit:
