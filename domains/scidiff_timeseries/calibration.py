@@ -7,12 +7,16 @@ forecasts' marginal laws are Gaussian and known, so the losses are exact.
 The temperature is fitted on validation windows alone: it has the least interval scores of the central 50 and 90 % intervals of sample
 paths (proper scores, Gneiting and Raftery 2007), which is what coverage is about. Losses are in units of what the base law expects of each
 window, never of what came, which would not be proper; no window counts for its size, nor one surprise for more than a few units.
+
+Windows that continue a path's own draws have another temperature, and so have simulations: the one that keeps draws as volatile as the
+base law's, which has the data's volatility. Any other would compound from window to window.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,7 @@ INTERVALS = (0.5, 0.9)
 BOUNDS = (0.05, 0.25, 0.75, 0.95)
 _WORST = 2.0
 _PATHS, _WINDOWS = 50, 64
+_CONTINUED, _DRAWS, _ROUNDS, _HOTTEST = 48, 10, 3, math.log(2.0)
 _OWN, _QUESTIONS, _BATCH = 5, 4000, 64
 """Windows of a series that choose its strength, at least; of all series, at most; and of a batch."""
 
@@ -45,6 +50,7 @@ _OWN, _QUESTIONS, _BATCH = 5, 4000, 64
 def calibrate(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: SamplerConfig) -> dict[str, Any]:
     """Set the strengths (in ``task.fit``) and ``log_temperature`` as the module says, and say what was found."""
     denoiser.log_temperature.zero_()
+    denoiser.log_steady.zero_()
     denoiser.strength.fill_(1.0)
     if not task.validation(_WINDOWS):
         denoiser.strength.zero_()
@@ -69,14 +75,48 @@ def calibrate(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: Sampl
 
     temperature = descend(TEMPERATURES, 1.0, loss)
     denoiser.log_temperature.fill_(math.log(temperature))
+    steady(denoiser, task, sampler)
     return {
         "windows": len(questions),
         "strength": float(np.mean([fit.strength for fit in task.fit.fits])),
         "temperature": temperature,
+        "steady_temperature": float(denoiser.log_steady.exp()),
         "crps": wql(paths[temperature], truth),
         "crps_of_the_base_law": wql(base, truth),
         "coverage": {str(level): coverage(paths[temperature], truth, level) for level in INTERVALS},
     }
+
+
+def steady(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, sampler: SamplerConfig) -> None:
+    """Set ``log_steady`` such that draws have the mean square of the base law's innovations that its own draws have, over windows from all
+    over the data: simulations then neither fade nor explode."""
+    questions = [replace(question, tempered=False) for question in task.spread(_CONTINUED)]
+
+    def size() -> float:
+        paths = draw_paths(denoiser, questions, task.seasons, _DRAWS, sampler, drop=task.context - task.view)
+        return float(np.mean([_square(question, each, task.seasons) for question, each in zip(questions, paths, strict=True)]))
+
+    denoiser.log_steady.zero_()
+    if not questions or not any(fit.strength for fit in task.fit.fits):
+        return
+    denoiser.strength.zero_()
+    base = size()
+    denoiser.strength.fill_(1.0)
+    for _ in range(_ROUNDS):
+        heat = float(denoiser.log_steady) + 0.5 * math.log(base / size())
+        denoiser.log_steady.fill_(min(max(heat, -_HOTTEST), _HOTTEST))
+
+
+def _square(question: Question, paths: Array, seasons: Sequence[int]) -> float:
+    """Mean square of the base law's standardised innovations in paths [path, time, channel] of a question's last steps."""
+    values = np.repeat(question.values[None], len(paths), 0)
+    drawn, last = question.series.forward(paths, question.begin + values.shape[1] - paths.shape[1]), slice(-paths.shape[1], None)
+    values[:, last] = np.where(question.free[last], drawn, values[:, last])
+    batch = ask([replace(question, values=values)], seasons, paths=len(paths)).batch
+    condition = batch.condition
+    away = (gather(batch.state[VALUES], condition["free"]) - condition["base_mean"]).T
+    root = torch.linalg.cholesky(condition["base_covariance"][0])
+    return float(torch.linalg.solve_triangular(root, away, upper=False).square().mean())
 
 
 def descend(values: Sequence[float], start: float, loss: Callable[[float], float]) -> float:

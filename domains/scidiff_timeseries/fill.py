@@ -6,8 +6,8 @@ on both sides, or after it where nothing more is known. The base law sees furthe
 each path is given what it holds so far: by the chain rule paths stay joint. Windows that share nothing are drawn at once, and all paths of
 one know the same entries, so its laws are made once.
 
-The temperature is applied to windows that see data alone. Those that see what was drawn before take its volatility from that, so applied
-again it would compound from window to window; and a simulation sees no data.
+The temperature is that of forecasts for windows that see data alone. Those that see what was drawn before, and simulations, take one that
+keeps draws as volatile as the base law's: from window to window any other would compound.
 """
 
 from __future__ import annotations

@@ -103,19 +103,22 @@ class BasePosterior:
 
 
 class TimeSeriesDenoiser(Denoiser):
-    """See the module. ``log_temperature`` and ``strength`` (of the correction) are set after training, on validation windows.
+    """See the module. ``strength`` (of the correction), ``log_temperature``, and ``log_steady``, the temperature of windows that see draws,
+    are set after training (:mod:`scidiff_timeseries.calibration`).
 
     ``condition``: ``base_mean`` [batch, free], ``base_covariance`` [group, free, free] (identity where padded), ``free`` [batch, free],
     ``features`` [windows, time, channel, feature], whose windows come in equal groups of rows as well, ``strength`` [group], a series' own
-    factor of the correction, ``tempered`` [group], the power to which the temperature is taken.
+    factor of the correction, ``tempered`` [group], which of the two temperatures.
     """
 
     log_temperature: Tensor
+    log_steady: Tensor
     strength: Tensor
 
     def __init__(self, backbone: nn.Module, schedule: Schedule | None = None) -> None:
         super().__init__(backbone, Joint({VALUES: Gaussian(Straight() if schedule is None else schedule)}), {VALUES: Parametrisation()})
         self.register_buffer("log_temperature", torch.zeros(()))
+        self.register_buffer("log_steady", torch.zeros(()))
         self.register_buffer("strength", torch.ones(()))
 
     def forward(
@@ -135,14 +138,14 @@ class TimeSeriesDenoiser(Denoiser):
         base = BasePosterior.of(self.schedule, gather(x, free), clock[:: len(x) // group], condition)
         shift, log_scale = self._correction(x, base, clock, layouts, condition)
         mean = base.mean + times(base.root, shift)
-        tempered = condition["tempered"].repeat_interleave(len(x) // group, 0)[:, None]
-        root = CorrectedRoot(base.root, log_scale + tempered * self.log_temperature.double(), free)
+        heat = torch.where(condition["tempered"], self.log_temperature, self.log_steady).repeat_interleave(len(x) // group, 0)
+        root = CorrectedRoot(base.root, log_scale + heat[:, None].double(), free)
         return {VALUES: post.Gaussian(x + scatter(mean - gather(x, free), free, x), None, root)}
 
     @property
     def is_base_law(self) -> bool:
-        """Nothing is corrected and the temperature is 1."""
-        return not bool(self.strength) and not bool(self.log_temperature)
+        """Nothing is corrected and the temperatures are 1."""
+        return not (bool(self.strength) or bool(self.log_temperature) or bool(self.log_steady))
 
     @property
     def schedule(self) -> Schedule:

@@ -101,6 +101,13 @@ class TimeSeriesTask:
         asked = [forecast_question(series, end, horizon, self.context).answerable() for series, end in kept]
         return [question for question in asked if question.free.any()]
 
+    def spread(self, limit: int) -> list[Question]:
+        """Forecasts from all over the data, evenly spread, at most ``limit``."""
+        horizon = self.recipe.windows.horizon
+        places = [(one, end) for one in self.prepared for end in range(self.context + horizon, len(one.values) + 1, horizon)]
+        kept = places[:: -(-len(places) // limit)] if places else []
+        return [forecast_question(one, end, horizon, self.context) for one, end in kept]
+
     def validate(self, denoiser: Denoiser) -> dict[str, float]:
         """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts: at all times, and
         at t = 1, where the whole horizon is forecast in one call."""

@@ -71,8 +71,8 @@ class Prepared:
 class Question:
     """Steps begin, ... of a series: ``values`` [time, channel] in transformed units, of which ``free`` are asked for.
 
-    ``values`` may be [path, time, channel]: what each path holds, all of them at the same entries. ``tempered``: is the temperature to be
-    applied?
+    ``values`` may be [path, time, channel]: what each path holds, all of them at the same entries. ``tempered``: do they
+    see data alone (:mod:`scidiff_timeseries.fill`)?
     """
 
     series: Prepared
@@ -127,7 +127,7 @@ def ask(questions: Sequence[Question], seasons: Sequence[int], *, paths: int = 1
     mean, covariance, places = _law_inputs(parts, drop)
     inputs = {"base_mean": rows(mean), "base_covariance": covariance, "free": each(places), "features": features.flatten(0, 1).float()}
     inputs["strength"] = torch.tensor([question.series.fit.strength for question in questions], dtype=torch.float64)
-    inputs["tempered"] = torch.tensor([question.tempered for question in questions], dtype=torch.float64)
+    inputs["tempered"] = torch.tensor([question.tempered for question in questions])
     layout = Layout(each(known | free)).with_known(each(known))
     return Asked(Batch({VALUES: rows(scaled)[..., None].float()}, {VALUES: layout}, inputs), centre.flatten(0, 1), unit.flatten(0, 1))
 

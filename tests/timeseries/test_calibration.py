@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from scidiff_timeseries.calibration import STRENGTHS, calibrate, descend
-from scidiff_timeseries.model import TimeSeriesDenoiser
+from scidiff_timeseries.calibration import STRENGTHS, calibrate, descend, steady
+from scidiff_timeseries.model import SCALED, TimeSeriesDenoiser
 from scidiff_timeseries.panel import read_frame
 from scidiff_timeseries.recipe import Recipe, SamplerConfig, WindowConfig
 from scidiff_timeseries.task import TimeSeriesTask
@@ -82,3 +82,14 @@ def test_strengths_are_of_those_that_were_tried_and_kept_with_the_fit() -> None:
     assert set(kept) <= set(STRENGTHS)
     assert found["strength"] == pytest.approx(np.mean(kept))
     assert [one.fit.strength for one in made.prepared] == kept
+
+
+@pytest.mark.parametrize("log_scale", [-0.5, 0.4])
+def test_what_continues_draws_is_as_volatile_as_the_base_law(log_scale: float) -> None:
+    made = task(missing=0.1)
+    denoiser = corrected(made, log_scale)
+    steady(denoiser, made, CALLS)
+    assert float(denoiser.log_steady) == pytest.approx(-SCALED * np.tanh(log_scale / SCALED), abs=1e-3)
+    made.strengthen([0.0] * 6, 0.0)  # no series is corrected
+    steady(denoiser, made, CALLS)
+    assert not bool(denoiser.log_steady)

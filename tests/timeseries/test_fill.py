@@ -167,3 +167,5 @@ def test_the_temperature_widens_what_follows_data_and_does_not_compound() -> Non
     np.testing.assert_allclose(wide[:, 6:], plain[:, 6:], rtol=1e-3, atol=1e-3)
     nothing = np.full((40, 1), np.nan)
     np.testing.assert_array_equal(steps(hot, nothing), steps(model(1), nothing))
+    hot.log_steady.fill_(np.log(0.5))
+    np.testing.assert_allclose(steps(hot, nothing), 0.5 * steps(model(1), nothing), rtol=1e-3, atol=1e-3)
