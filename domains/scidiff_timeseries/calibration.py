@@ -114,6 +114,7 @@ def _square(question: Question, paths: Array, seasons: Sequence[int]) -> float:
     values[:, last] = np.where(question.free[last], drawn, values[:, last])
     batch = ask([replace(question, values=values)], seasons, paths=len(paths)).batch
     condition = batch.condition
+    assert condition is not None
     away = (gather(batch.state[VALUES], condition["free"]) - condition["base_mean"]).T
     root = torch.linalg.cholesky(condition["base_covariance"][0])
     return float(torch.linalg.solve_triangular(root, away, upper=False).square().mean())
