@@ -64,6 +64,8 @@ def read_csv(
 
 def _read(path: Path, id_column: str | None, options: Mapping[str, Any]) -> pd.DataFrame:
     given: dict[str, Any] = {"low_memory": False, "nrows": MAX_ROWS + 1, **options, "compression": None}
+    if pd.__version__.startswith("2.") and len(given.get("sep", ",") or "") == 1:
+        given["float_precision"] = "round_trip"  # later ones read what was written to the bit, and warn of the option
     if id_column is not None:
         # A mark before the text: without it pandas takes the ids NA and nan for missing ones.
         given["converters"] = {**options.get("converters", {}), id_column: "id:{}".format}

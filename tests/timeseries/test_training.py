@@ -109,9 +109,7 @@ def test_train_makes_what_fit_makes_calibrated_and_loadable(folder: Path) -> Non
     panel = read_frame(frame(), time="day", freq="D")
     twin = Forecaster(recipe=recipe(), time="day", freq="D").fit(panel)
     assert same(tensors, dict(twin.denoiser.state_dict()))
-    found, again = dict(about["calibration"]), dict(twin.metadata["calibration"])
-    assert found.pop("coverage") == again.pop("coverage")
-    assert found == pytest.approx(again, rel=1e-12)  # the last bit of a sum depends on where an array lies in memory
+    assert about["calibration"] == twin.metadata["calibration"]
     assert about["fit"] == twin.metadata["fit"]  # the strengths of the series are in it
     assert float(made.denoiser.log_temperature) == pytest.approx(np.log(about["calibration"]["temperature"]))
     np.testing.assert_array_equal(made.predict(3, 5, df=frame())["y"], twin.predict(3, 5)["y"])
