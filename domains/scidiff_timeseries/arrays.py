@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+T = TypeVar("T")
 ArrayLike = np.ndarray[Any, np.dtype[Any]] | Sequence[Any] | float
 
 
@@ -18,3 +19,8 @@ def rows(table: NDArray[np.float64], begin: int, end: int, fill: float = np.nan)
     if low < high:
         found[low - begin : high - begin] = table[low:high]
     return found
+
+
+def thinned(items: Sequence[T], limit: int) -> Sequence[T]:
+    """Every n-th, with the least n that leaves at most ``limit``."""
+    return items[:: max(-(-len(items) // limit), 1)]

@@ -59,6 +59,11 @@ def certain_mean(gain: Array, size: int, sigmas: float) -> float | None:
     return None
 
 
+def moving_average(x: Array, steps: int) -> Array:
+    """Centred, of what is known; NaN where less than half of it is."""
+    return np.array(pd.Series(x).rolling(steps, center=True, min_periods=max(steps // 2, 1)).mean())
+
+
 def _squares(x: Array, lag: int) -> Array:
     return (x[lag:] - x[:-lag]) ** 2
 
@@ -67,7 +72,7 @@ def _fit(x: Array, phase: Array, year: int) -> Climate | None:
     basis, cycle, half = _basis(phase, _MEAN), np.zeros(2 * _MEAN), year // 2
     slow = rest = x
     for _ in range(_ROUNDS):  # of missing values the moving average holds some of the cycle: less each time
-        slow = np.array(pd.Series(rest).rolling(year, center=True, min_periods=max(half, 1)).mean())
+        slow = moving_average(rest, year)
         slow[:half] = slow[len(x) - half :] = np.nan  # not a whole year
         seen = np.isfinite(x - slow)
         if seen.sum() < 10 * (_MEAN + _SCALE):

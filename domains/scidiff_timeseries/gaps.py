@@ -16,6 +16,7 @@ from torch import Tensor
 from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.train.task import Batch, Preview
+from scidiff_timeseries.arrays import thinned
 from scidiff_timeseries.calibration import BOUNDS, STRENGTHS, descend
 from scidiff_timeseries.generate import draw_paths
 from scidiff_timeseries.hiding import GapKind, hidden
@@ -93,11 +94,10 @@ class GapTask(TimeSeriesTask):
         places = [
             (series, begin) for series in self.split.validation for begin in range(0, max(len(series.values) - length, 0) + 1, length)
         ]
-        kept = places[:: -(-len(places) // limit)] if places else []
         kinds: tuple[GapKind, ...] = ("random", "blocks")
         asked = [
             self._hide(series, begin, _SHARES[k % len(_SHARES)], kinds[k % len(kinds)], EXAMPLES + k)
-            for k, (series, begin) in enumerate(kept)
+            for k, (series, begin) in enumerate(thinned(places, limit))
         ]
         return [question for question in asked if question.free.any()]
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from scidiff.config import Config
-from scidiff_timeseries.climate import certain_mean
+from scidiff_timeseries.climate import certain_mean, moving_average
 
 Array = NDArray[np.float64]
 _SEASONS = 12
@@ -56,7 +55,7 @@ def _squares(x: Array, lag: int) -> Array:
 
 
 def _mean_course(x: Array, step: Array, season: int) -> Profile:
-    away = x - np.asarray(pd.Series(x).rolling(season, center=True, min_periods=max(season // 2, 1)).mean())
+    away = x - moving_average(x, season)
     seen, slot = np.isfinite(away), step.astype(np.intp) % season
     means = np.bincount(slot[seen], away[seen], season) / np.maximum(np.bincount(slot[seen], minlength=season), 1)
     return Profile(means=tuple((means - means.mean()).tolist()))

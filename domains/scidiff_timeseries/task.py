@@ -15,6 +15,7 @@ from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.random import Noise
 from scidiff.train.task import Batch, Preview
+from scidiff_timeseries.arrays import thinned
 from scidiff_timeseries.backbone import BackboneConfig, ConvNet
 from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.features import calendar_width
@@ -97,16 +98,14 @@ class TimeSeriesTask:
         horizon, rolls = self.recipe.windows.horizon, self.recipe.windows.rolls
         ends = [(series, len(series.values) - roll * horizon) for series in self.prepared for roll in range(rolls)]
         places = [(series, end) for series, end in ends if end > horizon]
-        kept = places[:: -(-len(places) // limit)] if places else []
-        asked = [forecast_question(series, end, horizon, self.context).answerable() for series, end in kept]
+        asked = [forecast_question(series, end, horizon, self.context).answerable() for series, end in thinned(places, limit)]
         return [question for question in asked if question.free.any()]
 
     def spread(self, limit: int) -> list[Question]:
         """Forecasts from all over the data, evenly spread, at most ``limit``."""
         horizon = self.recipe.windows.horizon
         places = [(one, end) for one in self.prepared for end in range(self.context + horizon, len(one.values) + 1, horizon)]
-        kept = places[:: -(-len(places) // limit)] if places else []
-        return [forecast_question(one, end, horizon, self.context) for one, end in kept]
+        return [forecast_question(one, end, horizon, self.context) for one, end in thinned(places, limit)]
 
     def validate(self, denoiser: Denoiser) -> dict[str, float]:
         """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts: at all times, and

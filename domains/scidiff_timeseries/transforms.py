@@ -3,9 +3,8 @@ r"""Monotone transforms of values, chosen on the training data and stated: ident
 Rectified is for amounts that are often exactly zero, such as rain: :math:`y = u \max(x, 0)^p` of a normal law x of variance 1 that is
 negative as often as the data are zero; u and p give the other values their mean and variance. Where nothing fell x is taken to be its mean
 there, :math:`E[x | x < 0]`, so latent values vary less than that law, and base laws are told by how much. Simulated series are then dry as
-often as observed ones, and as wet.
-Each may go with the mean course of a season
-(:mod:`scidiff_timeseries.profile`) and a year's cycle (:mod:`scidiff_timeseries.climate`), which are taken off after it.
+often as observed ones, and as wet. Each may go with the mean course of a season (:mod:`scidiff_timeseries.profile`) and a year's cycle
+(:mod:`scidiff_timeseries.climate`), which are taken off after it.
 
 ``when`` [time, 2] says of every step its time of the year and its number on the calendar
 (:func:`scidiff_timeseries.features.calendar_steps`).
