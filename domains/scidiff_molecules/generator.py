@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scidiff.config import Config
 from scidiff.denoiser import Denoiser
+from scidiff.device import choose_device
 from scidiff.errors import UserError
 from scidiff.layout import Layout
 from scidiff.process import Layouts, State
@@ -65,7 +66,7 @@ class MoleculeGenerator:
         tensors, metadata = load_weights(find_model(model))
         if metadata.get("domain") != "molecules":
             raise UserError(f"{model}: these weights are not a molecule model (domain {metadata.get('domain')!r})")
-        place = _device(device)
+        place = choose_device(device)
         try:
             statistics = Statistics.from_json(metadata["statistics"])
             noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
@@ -167,13 +168,3 @@ class MoleculeGenerator:
 
 def _rows(layout: Layout, rows: list[int]) -> Layout:
     return replace(layout, mask=layout.mask[rows])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu, or install a CUDA build of torch")
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: known are cpu, cuda and auto")
-    return torch.device(name)

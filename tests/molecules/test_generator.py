@@ -254,7 +254,7 @@ def test_the_sampler_of_the_header_is_the_default(tiny_model: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("tpu", "--device tpu: known are cpu, cuda and auto"), ("cuda", "PyTorch sees no CUDA device")]
+    ("device", "message"), [("tpu", "device .tpu.: known are cpu, cuda and auto"), ("cuda", "PyTorch sees no CUDA device")]
 )
 def test_a_device_that_is_not_there_is_named(tiny_model: Path, device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

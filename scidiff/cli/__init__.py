@@ -1,0 +1,10 @@
+"""The command line: ``scidiff``. One module a command; each adds itself to :data:`app` when it is imported here, and imports what is
+heavy when it is called.
+"""
+
+from __future__ import annotations
+
+from scidiff.cli import demo, models, track, train  # noqa: F401 - they add their commands
+from scidiff.cli.app import app, main
+
+__all__ = ["app", "main"]

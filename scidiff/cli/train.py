@@ -1,0 +1,37 @@
+"""``scidiff train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scidiff.cli.app import app
+from scidiff.cli.options import Device, TrackingUri
+from scidiff.domain import find_domains, load_domain, missing_extra_named
+from scidiff.errors import UserError
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A recipe, such as configs/molecules/qm9.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Such as train.steps=1000.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default: runs/NAME_OF_CONFIG).")] = None,
+    tracking_uri: TrackingUri = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option(help="Continue from the folder's newest checkpoint, if it has one.")] = True,
+) -> None:
+    """Train a model from a recipe."""
+    from scidiff.config import read_config, validate
+    from scidiff.train.run import run_recipe
+
+    document = read_config(config, overrides or [])
+    name = document.data.get("domain")
+    if not isinstance(name, str):
+        raise UserError(f"{config}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
+    with missing_extra_named(name):
+        domain = load_domain(name)
+        recipe = validate(domain.recipe(), document)
+        weights = run_recipe(domain, recipe, out or Path("runs") / config.stem, tracking_uri=tracking_uri, device=device, resume=resume)
+    typer.echo(f"weights: {weights}")
