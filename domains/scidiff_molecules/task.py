@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,14 +11,16 @@ from torch import Tensor
 from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw, Weight
 from scidiff.random import Noise
+from scidiff.tracking import DataInfo
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
 from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.model import Statistics, build_denoiser
+from scidiff_molecules.preview import preview_files
+from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import Recipe
-from scidiff_molecules.report.pictures import molecule_grid
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
 
 _VALIDATION_BATCH = 256
@@ -52,6 +54,9 @@ def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None) -> T
 
 class MoleculeTask:
     """Implements :class:`scidiff.train.task.Task`."""
+
+    monitor = "loss"
+    monitor_goal: Literal["minimise", "maximise"] = "minimise"
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -89,12 +94,15 @@ class MoleculeTask:
         return Batch(*state(dataset.dense(examples, atoms), self.statistics.vocabulary, self.statistics.scale))
 
     @torch.no_grad()
-    def validate(self, denoiser: Denoiser) -> dict[str, float]:
-        """Training losses and ELBO rates in nats a molecule on validation molecules, with the same noise every time."""
+    def validate(self, denoiser: Denoiser, training: bool = False) -> dict[str, float]:
+        """Training losses and ELBO rates in nats a molecule on validation molecules (or as many of the training's), with the same noise
+        every time."""
+        count = min(len(self.valid), len(self.dataset))
+        dataset = self.dataset.select(torch.arange(count) * len(self.dataset) // count) if training else self.valid
         sums: dict[str, Tensor] = {}
         device = next(denoiser.parameters()).device
-        for examples in torch.arange(len(self.valid)).split(_VALIDATION_BATCH):
-            batch = self._batch(self.valid, examples)
+        for examples in torch.arange(len(dataset)).split(_VALIDATION_BATCH):
+            batch = self._batch(dataset, examples)
             u = (torch.arange(len(examples)).double() + 0.5) / len(examples)
             loss = self.objective(
                 denoiser,
@@ -107,19 +115,20 @@ class MoleculeTask:
             parts = {f"loss/{k}": v for k, v in loss.terms.items()} | {f"nats/{k}": v for k, v in loss.nats.items()} | {"loss": loss.total}
             for name, value in parts.items():
                 sums[name] = sums.get(name, torch.zeros(())) + value.sum().cpu()
-        return {name: float(value) / len(self.valid) for name, value in sums.items()}
+        return {name: float(value) / len(dataset) for name, value in sums.items()}
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
         generator = MoleculeGenerator(denoiser, self.statistics, self.metadata(), SamplerConfig(steps=self.recipe.preview.steps))
         molecules = generator.generate(self.recipe.preview.molecules, seed=1)
-        metrics = evaluate(molecules, reference=None).to_metrics()
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = folder / f"step-{step:07d}.png"
-        molecule_grid(molecules[:25], picture)
-        return Preview(metrics, (picture,))
+        evaluation = evaluate(molecules, reference=None)
+        facts = {"seed": "1", "network calls a molecule": str(generator.calls())}
+        return Preview(evaluation.to_metrics(), preview_files(molecules, evaluation, facts, folder, step))
 
     def finish(self, denoiser: Denoiser) -> dict[str, Any]:
         return {}
+
+    def data(self) -> DataInfo:
+        return data_info(self.recipe.data, self.dataset, self.valid)
 
     def metadata(self) -> dict[str, Any]:
         recipe = self.recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from scidiff.denoiser import Denoiser
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.random import Noise
+from scidiff.tracking import DataInfo
 from scidiff.train.task import Batch, Preview
 from scidiff_timeseries.arrays import thinned
 from scidiff_timeseries.backbone import BackboneConfig, ConvNet
@@ -22,7 +23,7 @@ from scidiff_timeseries.features import calendar_width
 from scidiff_timeseries.model import VALUES, TimeSeriesDenoiser
 from scidiff_timeseries.panel import Panel
 from scidiff_timeseries.prepare import PanelFit
-from scidiff_timeseries.provenance import provenance
+from scidiff_timeseries.provenance import data_info, provenance
 from scidiff_timeseries.questions import pattern, sizes, uniforms
 from scidiff_timeseries.recipe import Recipe
 from scidiff_timeseries.windows import Prepared, Question, ask, feature_width
@@ -46,6 +47,9 @@ def width_of(panel: Panel) -> int:
 
 class TimeSeriesTask:
     """Implements :class:`scidiff.train.task.Task` for series [all of them] of which the last ``windows.rolls`` horizons validate."""
+
+    monitor = "gain"
+    monitor_goal: Literal["minimise", "maximise"] = "maximise"
 
     def __init__(self, recipe: Recipe, panel: Panel, fit: PanelFit, about: Mapping[str, Any] | None = None) -> None:
         self.recipe, self.panel, self.fit, self.about = recipe, panel, fit, dict(about or {})
@@ -107,17 +111,30 @@ class TimeSeriesTask:
         places = [(one, end) for one in self.prepared for end in range(self.context + horizon, len(one.values) + 1, horizon)]
         return [forecast_question(one, end, horizon, self.context) for one, end in thinned(places, limit)]
 
-    def validate(self, denoiser: Denoiser) -> dict[str, float]:
+    def learnt(self, limit: int) -> list[Question]:
+        """Forecasts of windows that are trained on, evenly spread, at most ``limit``."""
+        horizon = self.recipe.windows.horizon
+        series = zip(self.prepared, self._ends, strict=True)
+        places = [(one, end) for one, last in series for end in range(last, horizon, -horizon)]
+        asked = [forecast_question(one, end, horizon, self.context).answerable() for one, end in thinned(places, limit)]
+        return [question for question in asked if question.free.any()]
+
+    def validate(self, denoiser: Denoiser, training: bool = False) -> dict[str, float]:
         """Nats an entry by which the model's log score is below (better than) the base law's on the validation forecasts: at all times, and
-        at t = 1, where the whole horizon is forecast in one call."""
+        at t = 1, where the whole horizon is forecast in one call. ``training``: on as many forecasts of the training's windows."""
         assert isinstance(denoiser, TimeSeriesDenoiser)
-        strength = float(denoiser.strength)
-        return {f"gain{suffix}": self.gains(denoiser, [strength], t)[strength] for suffix, t in (("", None), ("_at_1", 1.0))}
+        strength, questions = float(denoiser.strength), self.validation()
+        questions = self.learnt(len(questions)) if training else questions
+        times = (("", None), ("_at_1", 1.0))
+        return {f"gain{suffix}": self.gains(denoiser, [strength], t, questions)[strength] for suffix, t in times}
 
     @torch.no_grad()
-    def gains(self, denoiser: TimeSeriesDenoiser, strengths: Sequence[float], t: float | None = 1.0) -> dict[float, float]:
+    def gains(
+        self, denoiser: TimeSeriesDenoiser, strengths: Sequence[float], t: float | None = 1.0, questions: Sequence[Question] | None = None
+    ) -> dict[float, float]:
         """As :meth:`validate`, for other strengths of the correction. ``t`` None: times spread over (0, 1)."""
-        questions, sums, entries = self.validation(), dict.fromkeys((0.0, *strengths), 0.0), 0
+        questions = self.validation() if questions is None else questions
+        sums, entries = dict.fromkeys((0.0, *strengths), 0.0), 0
         given = denoiser.strength.clone()
         for start in range(0, len(questions), _VALIDATION_BATCH):
             batch = ask(questions[start : start + _VALIDATION_BATCH], self.seasons, drop=self.context - self.view).batch
@@ -152,6 +169,9 @@ class TimeSeriesTask:
         assert isinstance(denoiser, TimeSeriesDenoiser)
         with late_bar("calibrating"):
             return {"calibration": calibrate(denoiser, self, self.recipe.sampler)}
+
+    def data(self) -> DataInfo:
+        return data_info(self.panel, str(self.about.get("source", "")))
 
     def metadata(self) -> dict[str, Any]:
         recipe = self.recipe

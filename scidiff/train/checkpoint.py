@@ -60,10 +60,11 @@ class Manifest:
     file: str
     bytes: int
     sha256: str
+    best: bool = False
 
 
 class CheckpointStore:
-    """The checkpoints in ``folder``, written by one process, of which the last ``keep`` are kept."""
+    """The checkpoints in ``folder``, written by one process, of which the last ``keep`` are kept, and the best."""
 
     def __init__(self, folder: str | Path, keep: int = 3) -> None:
         if keep < 1:
@@ -71,8 +72,9 @@ class CheckpointStore:
         self.folder = Path(folder)
         self.keep = keep
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-        """Write the checkpoint of ``step``; when this returns it is durable, and until then the one before is.
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, best: bool = False) -> Path:
+        """Write the checkpoint of ``step``; when this returns it is durable, and until then the one before is. ``best``: it is better than
+        all before it, and is kept until there is a better one.
 
         Checkpoints of later steps belong to a course that was left (they were unreadable, or the training began again) and
         are removed. Raises :class:`CheckpointError` when the disk does not take it; the last good one stays.
@@ -80,7 +82,7 @@ class CheckpointStore:
         content = encode(tensors, state)
         digest = hashlib.sha256(content).hexdigest()
         path = self.folder / f"step-{step:09d}-{digest[:8]}.safetensors"  # a new name: the file it replaces stays whole until then
-        manifest = Manifest(step, path.name, len(content), digest)
+        manifest = Manifest(step, path.name, len(content), digest, best)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write(path, content)
@@ -115,11 +117,23 @@ class CheckpointStore:
             raise CheckpointError(f"{self.folder}: no checkpoint can be used; move the folder away to start anew\n  {listed}")
         return None
 
+    def best(self) -> Checkpoint | None:
+        """The checkpoint that was last called the best, or ``None``. Raises :class:`CheckpointError` when it is damaged."""
+        step = self._best_step()
+        return None if step is None else self._read(step)
+
     def steps(self) -> list[int]:
         """The steps that have a manifest, in order."""
         if not self.folder.is_dir():
             return []
         return sorted(int(found[1]) for found in map(MANIFEST.fullmatch, (path.name for path in self.folder.iterdir())) if found)
+
+    def _best_step(self) -> int | None:
+        for step in reversed(self.steps()):
+            with contextlib.suppress(CheckpointError):
+                if self._manifest(step).best:
+                    return step
+        return None
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}.json"
@@ -151,6 +165,10 @@ class CheckpointStore:
     def _tidy(self, step: int) -> None:
         """Remove older checkpoints, later ones, and what killed saves left. Manifests go first."""
         kept = [known for known in self.steps() if known <= step][-self.keep :]
+        for known in self.steps():
+            if known > step:
+                self._path(known).unlink()
+        kept += [best for best in [self._best_step()] if best is not None]
         for known in self.steps():
             if known not in kept:
                 self._path(known).unlink()

@@ -17,7 +17,7 @@ _SMOOTHING = 0.98
 class TrainProgress:
     """A context manager around the loop; :meth:`update` after every step. ``limit``: seconds after which it stops at any step."""
 
-    def __init__(self, steps: int, batch_size: int, start: int, limit: float = math.inf) -> None:
+    def __init__(self, steps: int, batch_size: int, start: int, limit: float = math.inf, *, shown: bool = True) -> None:
         self._progress = Progress(
             BarColumn(bar_width=8),
             MofNCompleteColumn(),
@@ -25,6 +25,7 @@ class TrainProgress:
             TextColumn("{task.fields[losses]}"),
             TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
+            disable=not shown,
         )
         self._batch_size = batch_size
         self._task = self._progress.add_task("train", total=steps, completed=start, rate="", losses="", left="")

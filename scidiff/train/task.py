@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from scidiff.denoiser import Condition, Denoiser
 from scidiff.objective import Objective
 from scidiff.process import Layouts, State
+from scidiff.tracking import DataInfo
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,17 @@ class Task(Protocol):
     objective: Objective
     sizes: Int[Tensor, " example"]
     """How large each training example is (atoms, time steps): examples of like size share a batch."""
+    monitor: str
+    """The name of that value of :meth:`validate` by which the best weights are told."""
+    monitor_goal: Literal["minimise", "maximise"]
 
     def batch(self, examples: Int[Tensor, " batch"]) -> Batch:
         """The training examples of these numbers, on the CPU."""
         ...
 
-    def validate(self, denoiser: Denoiser) -> dict[str, float]:
-        """Losses in nats on data that are not trained on, with fixed noise."""
+    def validate(self, denoiser: Denoiser, training: bool = False) -> dict[str, float]:
+        """Losses in nats on data that are not trained on, with fixed noise; or on as many ``training`` examples, which tells by comparison
+        whether they are being memorised."""
         ...
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
@@ -59,6 +64,10 @@ class Task(Protocol):
 
         What it returns, JSON, is kept with the metadata, and its numbers are logged; a task that has nothing to fit returns ``{}``.
         """
+        ...
+
+    def data(self) -> DataInfo:
+        """What is trained on, with a hash of it (that of the validation data included), for the run's record."""
         ...
 
     def metadata(self) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class Watched(MoleculeTask):
         batch, self.step = super().batch(examples), self.step + 1
         return batch if self.on_batch is None else self.on_batch(self.step - 1, batch)
 
-    def validate(self, denoiser: Denoiser) -> dict[str, float]:
+    def validate(self, denoiser: Denoiser, training: bool = False) -> dict[str, float]:
         self.validated.append(bits(denoiser.state_dict()))
-        return {"loss": 1.5}
+        return {"loss": 1.0 if training else 1.5}
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
         return Preview({"good": float(step)}, (folder / f"{step}.png",))
@@ -150,8 +150,10 @@ def test_things_happen_at_their_intervals_with_the_averaged_weights(tmp_path: Pa
     assert {step: values["sample/good"] for step, values in log.metrics.items() if "sample/good" in values} == {2: 2, 4: 4, 6: 6}
     assert log.artifacts == [tmp_path / "previews" / f"{step}.png" for step in (2, 4, 6)]
     store = CheckpointStore(tmp_path / "checkpoints")
-    assert store.steps() == [4, 6]
-    assert task.validated[0] != task.validated[1] == bits(part_of(store, "average"))
+    assert store.steps() == [3, 4, 6]  # at 3 the validation was the best so far
+    assert [log.metrics[step]["gap/loss"] for step in (3, 6)] == [0.5, 0.5]
+    at_3, on_training, at_6, _ = task.validated
+    assert at_3 == on_training != at_6 == bits(part_of(store, "average"))
 
 
 @pytest.fixture
