@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,18 +11,23 @@ import torch
 from torch import Tensor
 
 from scidiff.denoiser import Denoiser
+from scidiff.errors import UserError
 from scidiff.objective import Objective, Term, TimeLaw, Weight
 from scidiff.random import Noise
 from scidiff.tracking import DataInfo
+from scidiff.train.session import TrainWarning
+from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
 from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
+from scidiff_molecules.data.own import describe_left_out, load_sdf, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.model import Statistics, build_denoiser
 from scidiff_molecules.preview import preview_files
 from scidiff_molecules.provenance import data_info
-from scidiff_molecules.recipe import Recipe
+from scidiff_molecules.recipe import DataConfig, Recipe
+from scidiff_molecules.registry import find_model
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
 
 _VALIDATION_BATCH = 256
@@ -52,6 +59,18 @@ def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None) -> T
     return torch.arange(len(dataset))[good[dataset.rows]]
 
 
+def load_data(data: DataConfig) -> tuple[MoleculeDataset, MoleculeDataset]:
+    """(training, validation), whole."""
+    if data.path is not None:
+        whole = load_sdf(data.path, hydrogens=data.hydrogens)
+        if told := describe_left_out(whole):
+            warnings.warn(told, TrainWarning, stacklevel=2)
+        return split(whole, data.valid)
+    if data.source == "qm9":
+        return load_qm9("train", hydrogens=data.hydrogens, cache=data.cache), load_qm9("valid", hydrogens=data.hydrogens, cache=data.cache)
+    return load_sample("train", hydrogens=data.hydrogens), load_sample("valid", hydrogens=data.hydrogens)
+
+
 class MoleculeTask:
     """Implements :class:`scidiff.train.task.Task`."""
 
@@ -60,18 +79,26 @@ class MoleculeTask:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        data = recipe.data
-        if data.source == "qm9":
-            whole, valid = (load_qm9(split, hydrogens=data.hydrogens, cache=data.cache) for split in ("train", "valid"))
-        else:
-            whole, valid = (load_sample(split, hydrogens=data.hydrogens) for split in ("train", "valid"))
-        self.dataset = whole.select(_usable(whole)[: data.limit])
+        start = None if recipe.init is None else read_start(recipe.init, find_model, "molecules")
+        known = None if start is None else Statistics.from_json(start.metadata["statistics"])
+        whole, valid = load_data(recipe.data)
+        usable = _usable(whole, known and known.vocabulary)
+        if start is not None and len(usable) < len(whole):
+            lost = f"{len(whole) - len(usable):,} of {len(whole):,} molecules are left out"
+            warnings.warn(f"init = {start.model}: {lost}: they hold atoms for which it has no token", TrainWarning, stacklevel=2)
+        if not len(usable):
+            raise UserError("no molecule can be trained on: their bonds are not assigned, or init has no token for their atoms")
+        self.dataset = whole.select(usable[: recipe.data.limit])
         self.sizes = self.dataset.sizes
-        self.statistics = measure(self.dataset)
-        self.valid = valid.select(_usable(valid, self.statistics.vocabulary)[: data.valid])
+        measured = measure(self.dataset)
+        self.statistics = measured if known is None else replace(known, sizes=measured.sizes)
+        self.valid = valid.select(_usable(valid, self.statistics.vocabulary)[: recipe.data.valid])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
             self.denoiser = build_denoiser(recipe.noise, recipe.backbone, self.statistics)
+        self._start = start and start.about()
+        if start is not None:
+            self.denoiser.load_state_dict(start.tensors)
         self.objective = self._objective()
 
     def _objective(self) -> Objective:
@@ -141,4 +168,5 @@ class MoleculeTask:
             "data": recipe.data.model_dump(mode="json", exclude={"cache"}),
             "loss": recipe.loss.model_dump(mode="json"),
             "molecules": len(self.dataset),
+            **({"init": self._start} if self._start else {}),
         }

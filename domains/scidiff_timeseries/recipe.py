@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scidiff.config import Config
 from scidiff.train.loop import TrainConfig
+from scidiff.train.start import fill_in, read_start
 from scidiff_timeseries.backbone import BackboneConfig
 from scidiff_timeseries.panel import Panel
+from scidiff_timeseries.registry import find_model
 from scidiff_timeseries.selection import Rolls
 
 _COMPARED = 2000
@@ -81,3 +83,12 @@ class Recipe(Config):
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     sampler: SamplerConfig = Field(default_factory=SamplerConfig)
     train: SeriesTraining = Field(default_factory=SeriesTraining)
+    init: str | None = Field(default=None, description="a model to start from, of the same step, channels and covariates; its backbone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _like_the_start(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("init"), str):
+            return values
+        start = read_start(values["init"], find_model, "timeseries")
+        return fill_in(values, start, {"backbone": (BackboneConfig, start.metadata["recipe"]["backbone"])})

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from scidiff.denoiser import Denoiser
+from scidiff.errors import UserError
 from scidiff.objective import Objective, Term, TimeLaw
 from scidiff.random import Noise
 from scidiff.tracking import DataInfo
+from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_timeseries.arrays import thinned
 from scidiff_timeseries.backbone import BackboneConfig, ConvNet
@@ -26,6 +28,7 @@ from scidiff_timeseries.prepare import PanelFit
 from scidiff_timeseries.provenance import data_info, provenance
 from scidiff_timeseries.questions import pattern, sizes, uniforms
 from scidiff_timeseries.recipe import Recipe
+from scidiff_timeseries.registry import find_model
 from scidiff_timeseries.windows import Prepared, Question, ask, feature_width
 
 EXAMPLES = 2**16
@@ -62,10 +65,23 @@ class TimeSeriesTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
             self.denoiser: Denoiser = build_denoiser(recipe.backbone, width_of(panel), len(panel.channels))
+        self._start = None if recipe.init is None else self._start_from(recipe.init)
         self.objective = Objective(self.denoiser.process, {VALUES: Term(score="log_score")}, TimeLaw(t_min=_T_MIN))
         self._ends = [len(one.values) - recipe.windows.rolls * recipe.windows.horizon for one in self.prepared]
         able = [max(end - recipe.windows.horizon, 0) for end in self._ends]
         self._cumulative = np.cumsum([min(n, 50 * recipe.windows.horizon) for n in able])
+
+    def _start_from(self, model: str) -> dict[str, str]:
+        """Take that model's network; base laws and calibration are of these data. What the file of the new model says of it."""
+        start, said = read_start(model, find_model, "timeseries"), {"step": "frequency", "number of channels": "channels"}
+        here = {"frequency": self.panel.frequency.name, "channels": len(self.panel.channels), "features": width_of(self.panel)}
+        there = {**start.metadata, "channels": len(start.metadata["channels"])}
+        for name, key in {**said, "number of inputs (covariates, calendar)": "features"}.items():
+            if here[key] != there[key]:
+                raise UserError(f"init = {model}: its {name} is {there[key]}, that of these data {here[key]}: start from fresh weights")
+        network = {name: tensor for name, tensor in start.tensors.items() if name.startswith("backbone.")}
+        self.denoiser.load_state_dict({**self.denoiser.state_dict(), **network})
+        return start.about()
 
     @property
     def trainable(self) -> bool:
@@ -178,12 +194,13 @@ class TimeSeriesTask:
         return {
             "domain": "timeseries",
             "name": recipe.name,
-            "recipe": recipe.model_dump(mode="json", exclude={"data"}),  # a model holds no data, nor where they were
+            "recipe": recipe.model_dump(mode="json", exclude={"data", "init"}),  # a model holds no data, nor where they were
             **self.about,
             "fit": self.fit.model_dump(mode="json"),
             "frequency": self.panel.frequency.name,
             "channels": [str(channel) for channel in self.panel.channels],
             "features": width_of(self.panel),
+            **({"init": self._start} if self._start else {}),
             **provenance(self.panel),
         }
 

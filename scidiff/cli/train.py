@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,12 +22,14 @@ def train(
     tracking_uri: TrackingUri = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Continue from the folder's newest checkpoint, if it has one.")] = True,
+    init: Annotated[str | None, typer.Option(help="Start from this model's weights: a name, a file, or a run's folder.")] = None,
+    on_nan: Annotated[Literal["stop", "skip"] | None, typer.Option(help="What to do about a batch whose loss is NaN.")] = None,
 ) -> None:
-    """Train a model from a recipe."""
+    """Train a model from a recipe. Under torchrun or srun, each process is one rank of the same training."""
     from scidiff.config import read_config, validate
     from scidiff.train.run import run_recipe
 
-    document = read_config(config, overrides or [])
+    document = read_config(config, [*(overrides or []), *_as_overrides(init=init, **{"train.on_nan": on_nan})])
     name = document.data.get("domain")
     if not isinstance(name, str):
         raise UserError(f"{config}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
@@ -35,3 +38,8 @@ def train(
         recipe = validate(domain.recipe(), document)
         weights = run_recipe(domain, recipe, out or Path("runs") / config.stem, tracking_uri=tracking_uri, device=device, resume=resume)
     typer.echo(f"weights: {weights}")
+
+
+def _as_overrides(**options: str | None) -> list[str]:
+    """Options that stand for a key of the recipe; quoted, so that a name is no number."""
+    return [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]

@@ -53,10 +53,11 @@ def collate(records: Iterable[Record], report: Callable[[int], None] = lambda _:
         "units": list(PROPERTIES.values()),
         "hydrogens": "explicit",
     }
-    return _flat(done, facts)
+    return flat_dataset(done, facts)
 
 
-def _flat(done: list[tuple[Record, Bonds]], facts: dict[str, Any]) -> MoleculeDataset:
+def flat_dataset(done: list[tuple[Record, Bonds]], facts: dict[str, Any]) -> MoleculeDataset:
+    """Molecules with their bonds, end to end."""
     z = torch.from_numpy(np.concatenate([r.z for r, _ in done]))
     fields = {
         "pos": torch.from_numpy(np.concatenate([r.pos for r, _ in done]).astype(np.float32)),
