@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from scidiff.config import Document, apply_overrides, validate
-from scidiff.train.loop import fit
+from scidiff.train.loop import NoLog, fit
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.recipe import Recipe
@@ -49,7 +49,7 @@ FACTORS: dict[str, list[str]] = {
 }
 
 
-class Quiet:
+class Quiet(NoLog):
     """A run that is not tracked."""
 
     def __init__(self) -> None:
@@ -57,9 +57,6 @@ class Quiet:
 
     def log_metrics(self, metrics: Any, step: int) -> None:
         self.last |= dict(metrics)
-
-    def log_artifact(self, path: Path, artifact_path: str = "") -> None:
-        pass
 
 
 def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str, Any]:

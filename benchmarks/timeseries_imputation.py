@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scidiff.train.loop import NoLog
 from scidiff.train.loop import fit as train
 from scidiff.train.weights import load_weights
 from scidiff_timeseries.baselines.imputation import last_value, linear_interpolation
@@ -215,14 +216,11 @@ def main() -> None:
                     print(f"  {name}: " + ", ".join(f"{group} {crps:.3f}" for group, crps in each), file=sys.stderr, flush=True)
 
 
-class _Silent:
+class _Silent(NoLog):
     """A training that nobody tracks."""
 
     def log_metrics(self, metrics: Any, step: int) -> None:
         print(step, {name: round(float(value), 4) for name, value in metrics.items() if "gain" in name or "loss" in name}, file=sys.stderr)
-
-    def log_artifact(self, path: Path, artifact_path: str = "") -> None:
-        pass
 
 
 if __name__ == "__main__":

@@ -22,12 +22,14 @@ from scidiff_molecules.couplings import COUPLINGS
 from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
 from scidiff_molecules.data.own import describe_left_out, load_sdf, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.memorisation import TrainingSet
 from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.model import Statistics, build_denoiser
 from scidiff_molecules.preview import preview_files
 from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.registry import find_model
+from scidiff_molecules.sdf.reading import STATUS
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
 
 _VALIDATION_BATCH = 256
@@ -100,6 +102,7 @@ class MoleculeTask:
         if start is not None:
             self.denoiser.load_state_dict(start.tensors)
         self.objective = self._objective()
+        self._known: TrainingSet | None = None
 
     def _objective(self) -> Objective:
         loss = self.recipe.loss
@@ -149,7 +152,10 @@ class MoleculeTask:
         molecules = generator.generate(self.recipe.preview.molecules, seed=1)
         evaluation = evaluate(molecules, reference=None)
         facts = {"seed": "1", "network calls a molecule": str(generator.calls())}
-        return Preview(evaluation.to_metrics(), preview_files(molecules, evaluation, facts, folder, step))
+        if self._known is None:
+            self._known = TrainingSet.of(self.dataset, self.valid)
+        measured = evaluation.to_metrics() | self._known.measure([mol for mol in molecules if mol.GetProp(STATUS) == "ok"])
+        return Preview(measured, preview_files(molecules, evaluation, facts, folder, step))
 
     def finish(self, denoiser: Denoiser) -> dict[str, Any]:
         return {}

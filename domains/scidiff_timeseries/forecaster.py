@@ -7,20 +7,28 @@ from collections.abc import Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
+from scidiff.device import choose_device
 from scidiff.errors import UserError
-from scidiff.train.loop import RunLog
+from scidiff.train.card import write_card
+from scidiff.train.loop import NoLog, RunLog
 from scidiff.train.loop import fit as train
 from scidiff.train.weights import load_weights, save_weights
+from scidiff_timeseries.arguments import MAX_PATHS, MAX_STEPS, MAX_VALUES, check_size, chosen_series, plain, stamp_asked, within
 from scidiff_timeseries.bars import late_bar
 from scidiff_timeseries.covariates import with_future
-from scidiff_timeseries.fill import Lengths, fill
+from scidiff_timeseries.data import FrameLayout
+from scidiff_timeseries.domain import DOMAIN
+from scidiff_timeseries.fill import Lengths, fill_blocks
+from scidiff_timeseries.frames import RESERVED
 from scidiff_timeseries.frequency import Frequency
+from scidiff_timeseries.generate import MAX_PATHS as NUMBERS
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.panel import Panel, read_frame
 from scidiff_timeseries.paths import SamplePaths
@@ -33,11 +41,9 @@ from scidiff_timeseries.task import build_denoiser
 from scidiff_timeseries.training import make_task
 from scidiff_timeseries.windows import Prepared
 
+__all__ = ["MAX_PATHS", "MAX_STEPS", "MAX_VALUES", "Forecaster"]
+
 Array = NDArray[np.float64]
-MAX_PATHS = 100_000
-MAX_STEPS = 20_000
-MAX_VALUES = 200_000_000
-"""Values in one answer: paths x steps x series x channels."""
 
 
 class Forecaster:
@@ -51,14 +57,22 @@ class Forecaster:
         horizon: steps a forecast is trained and judged on; :meth:`predict` takes any.
         recipe: everything else (network, training, questions); ``steps`` and ``seed`` are its most wanted fields.
         steps: optimiser steps; 0 keeps the base laws alone.
+        init: a model to start from (a name, a file, a training's folder): its network, on base laws and a calibration of these data.
         frame: how the frame is laid out, as :func:`~scidiff_timeseries.panel.read_frame` takes it (layout, id, time, targets, freq, future,
             past, static, multivariate, repair).
     """
 
     def __init__(
-        self, horizon: int = 30, *, recipe: Recipe | None = None, steps: int | None = None, seed: int | None = None, **frame: Any
+        self,
+        horizon: int = 30,
+        *,
+        recipe: Recipe | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        init: str | None = None,
+        **frame: Any,
     ) -> None:
-        recipe = Recipe(windows=WindowConfig(horizon=_within("horizon", horizon, 1, 10_000))) if recipe is None else recipe
+        recipe = Recipe(windows=WindowConfig(horizon=within("horizon", horizon, 1, 10_000)), init=init) if recipe is None else recipe
         changes = {key: value for key, value in (("steps", steps or None), ("seed", seed)) if value is not None}
         self.recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
         self.frame = frame
@@ -68,27 +82,35 @@ class Forecaster:
 
     # -- fitting --------------------------------------------------------------------------------------------------------
 
-    def fit(self, df: pd.DataFrame | Panel, *, log: RunLog | None = None, folder: str | Path | None = None) -> Forecaster:
+    def fit(
+        self, df: pd.DataFrame | Panel, *, log: RunLog | None = None, folder: str | Path | None = None, device: str = "cpu"
+    ) -> Forecaster:
         """Choose base laws, train the network, calibrate on the last ``recipe.windows.rolls`` horizons.
 
-        ``folder`` keeps checkpoints, from which an interrupted fit continues bit-identically. Raises UserError for frames that cannot be
-        read, or without a single usable value.
+        ``folder`` keeps checkpoints, from which an interrupted fit continues bit-identically. ``device``: where the network is trained, and
+        asked from then on; cpu, cuda or auto. Raises UserError for frames that cannot be read, or without a single usable value.
         """
-        panel = df if isinstance(df, Panel) else read_frame(df, **self.frame)
+        panel, _ = df if isinstance(df, Panel) else read_frame(df, **self.frame), choose_device(device)
         self._panel, self.frequency, self.channels = panel, panel.frequency, panel.channels
-        task = make_task(self.recipe, panel, {"frame": _plain(self.frame)})
+        task = make_task(self.recipe, panel, {"frame": plain(self.frame)})
         self._fit, self.metadata = task.fit, task.metadata()
         assert isinstance(task.denoiser, TimeSeriesDenoiser)
         self.denoiser = task.denoiser.eval()
         if self._learn and task.trainable:
             with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
-                weights = train(task, self.recipe.train, Path(place), log or _Silent(), device="cpu", resume=folder is not None)
+                weights = train(task, self.recipe.train, Path(place), log or NoLog(), device=device, resume=folder is not None)
                 tensors, trained = load_weights(weights)
             self.denoiser.load_state_dict(tensors)
             self._fit = task.fit
             self.metadata |= {key: trained[key] for key in ("fit", "step", "seconds", "calibration")}
         else:
             self.denoiser.strength.zero_()
+        return self.to(device)
+
+    def to(self, device: str | None) -> Forecaster:
+        """Call the network on this device (cpu, cuda, auto) from now on; base laws stay on the CPU. None: where it is called now."""
+        if device is not None:
+            self.denoiser = self.denoiser.to(choose_device(device))
         return self
 
     def _rolls(self, panel: Panel) -> Rolls:
@@ -116,17 +138,18 @@ class Forecaster:
         future: pd.DataFrame | None = None,
         seed: int = 0,
         calls: int | None = None,
+        device: str | None = None,
     ) -> SamplePaths:
         """Joint sample paths of the ``horizon`` steps after the data (of ``df`` if given, else those fitted on). More steps than the model
         was fitted for are drawn window by window, each path given what it holds so far.
 
         ``future``: known-future covariates of these steps, with the id and time columns, where the data do not hold them already. Steps
         that have none anywhere are forecast without, as the network is told.
-        Raises UserError for rows or columns that ``future`` lacks, by their stamps and names.
+        ``device``: as in :meth:`to`. Raises UserError for rows or columns that ``future`` lacks, by their stamps and names.
         """
-        panel, fits = self._data(df)
-        horizon = _within("horizon", self.recipe.windows.horizon if horizon is None else horizon, 1, MAX_STEPS)
-        self._check(n_paths, horizon, len(panel) * len(panel.channels), seed)
+        panel, fits = self.to(device)._data(df)
+        horizon = within("horizon", self.recipe.windows.horizon if horizon is None else horizon, 1, MAX_STEPS)
+        check_size(n_paths, horizon, len(panel) * len(panel.channels), seed)
         if future is not None:
             panel = with_future(panel, future, horizon, self.frame)
         prepared, context = self._fitted.prepared(panel, fits, horizon), self._windows[0]
@@ -136,13 +159,15 @@ class Forecaster:
         drawn = self._fill("forecasting", tails, given, n_paths, seed, calls, begin=context)
         return SamplePaths.from_array(np.stack(drawn)[:, :, context:], panel)
 
-    def impute(self, df: pd.DataFrame | None = None, n_paths: int = 100, *, seed: int = 0, calls: int | None = None) -> SamplePaths:
+    def impute(
+        self, df: pd.DataFrame | None = None, n_paths: int = 100, *, seed: int = 0, calls: int | None = None, device: str | None = None
+    ) -> SamplePaths:
         """Joint sample paths of every step of every series; what is known is in all of them exactly as given, what is missing varies.
 
         Long series are filled window by window, each path given what it holds so far, so paths stay joint across windows.
         """
-        panel, fits = self._data(df)
-        self._check(n_paths, max(len(series) for series in panel), len(panel) * len(panel.channels), seed)
+        panel, fits = self.to(device)._data(df)
+        check_size(n_paths, max(len(series) for series in panel), len(panel) * len(panel.channels), seed)
         given = [series.values for series in panel]
         filled = self._fill("filling", self._fitted.prepared(panel, fits), given, n_paths, seed, calls)
         return SamplePaths.from_array(filled, panel, begin=[0] * len(panel))
@@ -154,37 +179,45 @@ class Forecaster:
         *,
         id: Hashable | None = None,  # noqa: A002
         start: str | pd.Timestamp | None = None,
+        first: int = 0,
         seed: int = 0,
         calls: int | None = None,
+        device: str | None = None,
     ) -> SamplePaths:
         """``n`` paths of ``length`` steps that never happened, for every series (or the one named): nothing is given but what was learned.
 
         Their stamps begin at the series' own start, or at its step nearest to ``start``, whose calendar the paths then follow. A loaded
-        model simulates as well; it holds no covariates but static ones.
+        model simulates as well; it holds no covariates but static ones. Paths are numbered from ``first`` on: whole blocks
+        (:data:`scidiff_timeseries.generate.BLOCK`) are the same to the bit whichever paths are asked for with them.
         """
+        chosen = self.to(device).check_simulation(n, first + n, length, id, seed)
         panel = self._training_panel()
-        length = _within("length", length, 1, MAX_STEPS)
-        chosen = [number for number, series in enumerate(panel) if id is None or series.id == id]
-        if not chosen:
-            raise UserError(f"no series {id!r}; known: {', '.join(map(str, panel.ids[:20]))}")
-        self._check(n, length, len(chosen) * len(panel.channels), seed)
-        begin = _stamp(start)
-        part = replace(panel, series=tuple(blank(panel, panel.series[number], begin, length) for number in chosen))
+        series = (blank(panel, panel.series[number], stamp_asked(start), length) for number in chosen)
+        part = replace(panel, series=tuple(series))
         prepared = self._fitted.prepared(part, tuple(self._fitted.fits[number] for number in chosen))
-        made = self._fill("simulating", prepared, [series.values for series in part], n, seed, calls, numbers=chosen)
-        return SamplePaths.from_array(made, part, begin=[0] * len(chosen))
+        made = self._fill("simulating", prepared, [series.values for series in part], n, seed, calls, first, numbers=chosen)
+        paths = SamplePaths.from_array(made, part, begin=[0] * len(chosen))
+        paths[RESERVED] += first
+        return paths
+
+    def check_simulation(self, n: int, end: int, length: int, id: Hashable | None, seed: int) -> list[int]:  # noqa: A002
+        """The numbers of the series of ``n`` paths up to number ``end`` - 1. Raises UserError as :meth:`simulate` does."""
+        within("first + n", end, n, NUMBERS)
+        return chosen_series(self._training_panel(), n, length, id, seed)
 
     def _fill(
-        self, what: str, prepared: list[Prepared], given: list[Array], n_paths: int, seed: int, calls: int | None, **options: Any
+        self, what: str, prepared: list[Prepared], given: list[Array], n: int, seed: int, calls: int | None, first: int = 0, **options: Any
     ) -> list[Array]:
         context, view = self._windows
         lengths, sampler, seasons = Lengths(context - view, view, self.recipe.windows.horizon), self._sampler(calls), self.frequency.seasons
         with late_bar(what) as progress:
-            return fill(self.denoiser, prepared, given, seasons, n_paths, sampler, lengths, seed=seed, progress=progress, **options)
+            return fill_blocks(
+                self.denoiser, prepared, given, seasons, range(first, first + n), sampler, lengths, seed=seed, progress=progress, **options
+            )
 
     def _sampler(self, calls: int | None) -> SamplerConfig:
         sampler = self.recipe.sampler
-        return sampler if calls is None else sampler.model_copy(update={"calls": _within("calls", calls, 1, 256)})
+        return sampler if calls is None else sampler.model_copy(update={"calls": within("calls", calls, 1, 256)})
 
     @property
     def _windows(self) -> tuple[int, int]:
@@ -224,65 +257,44 @@ class Forecaster:
         fresh = {name: fit.model_copy(update={"strength": fitted.strength}) for name, fit in fresh.items()}
         return panel, tuple((known | fresh)[str(series.id)] for series in panel)
 
-    @staticmethod
-    def _check(n_paths: int, steps: int, columns: int, seed: int) -> None:
-        _within("n_paths", n_paths, 1, MAX_PATHS)
-        _within("seed", seed, 0, 2**63)
-        values = n_paths * steps * columns
-        if values > MAX_VALUES:
-            raise UserError(
-                f"{n_paths:,} paths of {steps:,} steps for {columns:,} series and channels are {values:,} values; the limit of one answer "
-                f"is {MAX_VALUES:,}: ask for less at a time"
-            )
-
     # -- keeping --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the model, without its data, to one safetensors file."""
-        save_weights(path, dict(self.denoiser.state_dict()), {**self.metadata, "frame": _plain(self.frame)})
+        """Write the model, without its data, to one safetensors file, and beside it its card, NAME.card.md."""
+        save_weights(path, dict(self.denoiser.state_dict()), {**self.metadata, "frame": plain(self.frame)})
+        write_card(path, DOMAIN)
 
     @classmethod
-    def load(cls, path: str | Path) -> Forecaster:
-        """A saved model, or a training's folder. Raises UserError for what is not there and for files that are no forecasters."""
+    def load(cls, path: str | Path, *, device: str = "cpu") -> Forecaster:
+        """A saved model, or a training's folder; ``device`` as in :meth:`to`. Raises UserError for what is not there and for files that are
+        no forecasters."""
         tensors, metadata = load_weights(find_model(path))
         if metadata.get("domain") != "timeseries":
             raise UserError(f"{path}: these weights are not a time-series model (domain {metadata.get('domain')!r})")
-        recipe = Recipe.model_validate(metadata["recipe"])
-        made = cls(recipe=recipe, **metadata.get("frame", {}))
+        try:
+            made = cls._made(tensors, metadata)
+        except KeyError as error:
+            raise UserError(f"{path}: the header of these weights lacks {error}: write them with Forecaster.save") from error
+        except (ValueError, TypeError, AssertionError) as error:
+            raise UserError(f"{path}: the header of these weights describes no model that is known here: {error}") from error
+        except RuntimeError as error:
+            raise UserError(f"{path}: the weights do not fit the model that their header describes: {error}") from error
+        return made.to(device)
+
+    @classmethod
+    def _made(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Forecaster:
+        recipe, features, frame = Recipe.model_validate(metadata["recipe"]), int(metadata["features"]), metadata.get("frame", {})
+        if unknown := sorted(set(frame) - set(FrameLayout.model_fields)):
+            raise ValueError(f"unknown options of a frame: {', '.join(unknown)}")
+        backbone, numbers = recipe.backbone, sum(tensor.numel() for tensor in tensors.values())
+        if max(features, backbone.blocks * backbone.width) * backbone.width > numbers:  # before it takes memory
+            raise RuntimeError(f"{features} features, {backbone.blocks} blocks of width {backbone.width}: the file holds fewer numbers")
+        made = cls(recipe=recipe, **frame)
         made._fit = PanelFit.model_validate(metadata["fit"])
         made.frequency, made.channels = Frequency(metadata["frequency"]), tuple(metadata["channels"])
         made.metadata = dict(metadata)
-        made.denoiser = build_denoiser(recipe.backbone, metadata["features"], len(made.channels)).eval()
+        if "series" in metadata:
+            restored(metadata, made.channels, made.frequency)  # what it says of them must be readable
+        made.denoiser = build_denoiser(backbone, features, len(made.channels)).eval()
         made.denoiser.load_state_dict(tensors)
         return made
-
-
-class _Silent:
-    """A training that nobody tracks."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        pass
-
-    def log_artifact(self, path: Path, artifact_path: str = "") -> None:
-        pass
-
-
-def _stamp(start: str | pd.Timestamp | None) -> pd.Timestamp | None:
-    try:
-        stamp = None if start is None else pd.Timestamp(start)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"start = {start!r} is no date or time ({error})") from error
-    if stamp is pd.NaT:
-        raise UserError(f"start = {start!r} is no date or time")
-    return cast("pd.Timestamp | None", stamp)
-
-
-def _within(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise UserError(f"{name} = {value}: a whole number from {low:,} to {high:,} is needed")
-    return int(value)
-
-
-def _plain(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """The frame's options as JSON; a table of static covariates is data and not kept."""
-    return {key: value for key, value in frame.items() if not isinstance(value, pd.DataFrame) and value is not None}

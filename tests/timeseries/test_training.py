@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.pages import Page, references
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -21,7 +22,7 @@ from scidiff.cli import app
 from scidiff.config import load_config
 from scidiff.domain import load_domain
 from scidiff.errors import UserError
-from scidiff.train.loop import fit
+from scidiff.train.loop import NoLog, fit
 from scidiff.train.task import Batch
 from scidiff.train.weights import load_weights
 from scidiff_timeseries import literature
@@ -50,7 +51,7 @@ train: {{steps: {STEPS}, batch_size: 4, log_every: 1, save_every: 2, validate_ev
 """
 
 
-class Log:
+class Log(NoLog):
     """Keeps what is logged."""
 
     def __init__(self) -> None:
@@ -173,10 +174,18 @@ def test_a_preview_scores_the_forecasts_that_the_model_would_give(folder: Path) 
     paths = np.moveaxis(made.predict(4, 100, df=task.panel.until(4).to_frame()).to_array(), 3, 1)
     truth = np.stack([series.values[-4:].T for series in task.panel])
     assert shown.metrics["crps"] == pytest.approx(wql(paths, truth), rel=1e-9)
-    (picture,) = shown.files
+    picture, page = shown.files
     assert picture.name == "step-0000007.png"
     with Image.open(picture) as image:
         assert image.size[1] > 2 * 300  # one chart below the other
+    assert page.name == "step-0000007.html"
+    assert references(page.read_text()) == []
+    assert '<img src="data:image/svg+xml;base64,' in page.read_text()
+    texts = " ".join(Page(page.read_text()).text)
+    assert f"{shown.metrics['crps']:,.4g}" in texts
+    assert f"{100 * shown.metrics['coverage_90']:.1f} %" in texts
+    preview(task, denoiser, folder / "again", 7)
+    assert (folder / "again" / page.name).read_bytes() == page.read_bytes()
 
 
 # ---- recipes ----

@@ -165,3 +165,13 @@ def test_data_that_do_not_fit_the_start_are_refused() -> None:
     weekly = rates(8).assign(ds=pd.date_range("2010-01-03", periods=400, freq="W"))
     with pytest.raises(UserError, match="init = treasury: its step is B, that of these data W"):
         made("treasury").fit(weekly)
+
+
+def test_the_forecasters_own_argument_and_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Forecaster(20, init="treasury").recipe.init == "treasury"
+    rates(8).to_csv("rates.csv", index=False)
+    command = ["timeseries", "fit", "rates.csv", "--init", "treasury", "--base-law", "--tracking-uri", "off"]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert load_weights("model.safetensors")[1]["init"]["model"] == "treasury"

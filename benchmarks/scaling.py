@@ -1,0 +1,172 @@
+"""What training and sampling cost, and where more processes stop helping: the constants of docs/clusters.md, measured.
+
+    python benchmarks/scaling.py [--seconds 4] [--device cpu]
+
+One thread a process, as on a cluster one process has one device. Tables: a step of training against the network's size and the batch;
+sampling against both; adding gradients over two processes; two processes against one, measured beside what the arithmetic predicts.
+A cell is the median over a few seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scidiff.train.checkpoint import CheckpointStore
+from scidiff.train.loop import NoLog
+from scidiff.train.ranks import Ranks
+from scidiff.train.session import Session
+from scidiff.train.step import take_step
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.model import BackboneConfig
+from scidiff_molecules.recipe import DataConfig, Recipe
+from scidiff_molecules.task import MoleculeTask
+
+SIZES = {
+    "small": {"width": 64, "pair_width": 32, "blocks": 3, "irreps": "8x1o"},
+    "qm9": {"width": 128, "pair_width": 48, "blocks": 6, "irreps": "16x1o"},
+    "large": {"width": 256, "pair_width": 64, "blocks": 8, "irreps": "32x1o"},
+}
+BATCHES = (16, 32, 64, 128)
+ATOMS = 9
+
+
+def task_of(size: str, batch: int, accumulate: int = 1) -> tuple[MoleculeTask, Recipe]:
+    train = {"batch_size": batch, "accumulate": accumulate, "steps": 10**6, "self_conditioning": 0.0}
+    recipe = Recipe.model_validate(
+        {"data": DataConfig(source="sample", bucket=ATOMS), "backbone": BackboneConfig.model_validate(SIZES[size]), "train": train}
+    )
+    return MoleculeTask(recipe), recipe
+
+
+def median_seconds(action: Callable[[], object], seconds: float) -> float:
+    """Of one call; after one that does not count."""
+    action()
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(taken) < 3:
+        begin = time.perf_counter()
+        action()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
+
+
+def step_of(size: str, batch: int, ranks: Ranks, accumulate: int = 1) -> tuple[Callable[[], object], Session]:
+    task, recipe = task_of(size, batch, accumulate)
+    folder = Path(tempfile.mkdtemp())
+    run = Session(task, recipe.train, ranks, CheckpointStore(folder), NoLog(), folder)
+    return lambda: take_step(run), run
+
+
+def training(device: str, seconds: float) -> None:
+    print("\n| network | parameters | batch | step, ms | molecules a second | GFLOP a molecule | GFLOP/s |\n|---|---|---|---|---|---|---|")
+    for size in SIZES:
+        for batch in BATCHES if size == "qm9" else (64,):
+            step, run = step_of(size, batch, Ranks(device, "32-true"))
+            with FlopCounterMode(display=False) as counter:
+                step()
+            count = sum(parameter.numel() for parameter in run.parameters)
+            took, work = median_seconds(step, seconds), counter.get_total_flops() / 1e9
+            rate = f"{batch / took:.0f} | {work / batch:.4f} | {work / took:.1f}"
+            print(f"| {size} | {count:,} | {batch} | {1e3 * took:.1f} | {rate} |", flush=True)
+
+
+def sampling(device: str, seconds: float) -> None:
+    print("\n| network | molecules at once | a call, ms | a molecule and call, ms | molecules a second, 50 calls |\n|---|---|---|---|---|")
+    for size in SIZES:
+        task, _ = task_of(size, 16)
+        generator = MoleculeGenerator(task.denoiser, task.statistics, task.metadata())
+        for batch in (1, 10, 50, 200) if size == "qm9" else (50,):
+            few, many = (median_seconds(partial(generator.generate, batch, steps=n, batch_size=batch, atoms=ATOMS), seconds) for n in (2, 12))
+            call = (many - few) / 10
+            whole = few + 48 * call  # decoding and hydrogens once, 50 calls
+            print(f"| {size} | {batch} | {1e3 * call:.1f} | {1e3 * call / batch:.3f} | {batch / whole:.1f} |", flush=True)
+
+
+def one_rank(plan: dict[str, Any]) -> None:
+    """A process of several: what the first one measures goes to standard output."""
+    ranks = Ranks(plan["device"], "32-true")
+    found: dict[str, Any] = {}
+    for count in plan["sums"]:
+        values = torch.zeros(count, device=ranks.device)
+        found[f"sum {count}"] = measured(lambda values=values: ranks.add(values), plan["rounds"])
+    for size, batch in plan["steps"]:
+        step, _ = step_of(size, batch, ranks)
+        found[f"step {size} {batch}"] = measured(step, plan["rounds"])
+    if ranks.is_first:
+        print("RESULT", json.dumps(found))
+    ranks.close()
+
+
+def measured(action: Callable[[], object], rounds: int) -> float:
+    """Processes take the same number of rounds, so that none waits for another that has stopped."""
+    taken: list[float] = []
+    for _ in range(rounds + 2):
+        begin = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - begin)
+    return statistics.median(taken[2:])
+
+
+def processes(world: int, plan: dict[str, Any]) -> dict[str, float]:
+    command = [sys.executable, __file__, "--rank", json.dumps(plan)]
+    if world > 1:
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+
+
+def scaling(device: str, world: int) -> None:
+    sums = [1_000, 100_000, 1_000_000, 10_000_000]
+    steps = [("small", 16), ("small", 128), ("qm9", 16), ("qm9", 64), ("qm9", 256)]
+    plan = {"device": device, "sums": sums, "steps": steps, "rounds": 15}
+    halves = {**plan, "steps": [(size, batch // world) for size, batch in steps]}
+    one, many, half = processes(1, plan), processes(world, plan), processes(1, halves)
+    print(f"\n| numbers added over {world} processes | ms | GB/s |\n|---|---|---|")
+    for count in sums:
+        print(f"| {count:,} | {1e3 * many[f'sum {count}']:.2f} | {4e-9 * count / many[f'sum {count}']:.2f} |")
+    latency = many[f"sum {sums[0]}"]
+    bandwidth = 4 * (sums[-1] - sums[0]) / (many[f"sum {sums[-1]}"] - latency)
+    print(f"\nlatency {1e3 * latency:.2f} ms, bandwidth {bandwidth / 1e9:.2f} GB/s")
+    print(f"\n| network | global batch | one process, ms | {world}, ms | speed-up | predicted |\n|---|---|---|---|---|---|")
+    for size, batch in steps:
+        parameters = sum(parameter.numel() for parameter in task_of(size, 16)[0].denoiser.parameters())
+        alone, together = one[f"step {size} {batch}"], many[f"step {size} {batch}"]
+        predicted = half[f"step {size} {batch // world}"] + 2 * latency + 4 * parameters / bandwidth
+        speeds = f"{alone / together:.2f} | {alone / predicted:.2f}"
+        print(f"| {size} | {batch} | {1e3 * alone:.1f} | {1e3 * together:.1f} | {speeds} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--world", type=int, default=2, help="processes of the last tables")
+    parser.add_argument("--rank", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.rank:
+        one_rank(json.loads(options.rank))
+        return
+    training(options.device, options.seconds)
+    sampling(options.device, options.seconds)
+    scaling(options.device, options.world)
+
+
+if __name__ == "__main__":
+    main()
