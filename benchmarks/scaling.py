@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from scidiff.config import load_config
 from scidiff.train.checkpoint import CheckpointStore
 from scidiff.train.loop import NoLog
 from scidiff.train.ranks import Ranks
@@ -86,13 +87,41 @@ def training(device: str, seconds: float) -> None:
             print(f"| {size} | {count:,} | {batch} | {1e3 * took:.1f} | {rate} |", flush=True)
 
 
+def settings(device: str, seconds: float) -> None:
+    """Where compiling and half precision pay: the shipped recipes, as they are and changed."""
+    from scidiff_timeseries.data import Training
+    from scidiff_timeseries.data import task_of as series_task
+
+    configs = Path(__file__).parents[1] / "configs"
+    print("\n| recipe | precision | compiled | step, ms | first step, s |\n|---|---|---|---|---|")
+    for name in ("molecules/qm9", "timeseries/treasury"):
+        for precision, compiled in (("32-true", False), ("bf16-mixed", False), ("32-true", True), ("bf16-mixed", True)):
+            changes = [f"train.precision={precision}", f"train.compile={str(compiled).lower()}"]
+            if name.startswith("molecules"):
+                recipe: Any = load_config(Recipe, configs / f"{name}.yaml", ["data.source=sample", *changes])
+                task: Any = MoleculeTask(recipe)
+            else:
+                recipe = load_config(Training, configs / f"{name}.yaml", changes)
+                task = series_task(recipe)
+            folder = Path(tempfile.mkdtemp())
+            run = Session(task, recipe.train, Ranks(device, precision), CheckpointStore(folder), NoLog(), folder)
+            begin = time.perf_counter()
+            if compiled:
+                task.denoiser.backbone.compile(dynamic=False)
+            take_step(run)
+            first = time.perf_counter() - begin
+            took = median_seconds(lambda run=run: take_step(run), seconds)
+            print(f"| {name} | {precision} | {'yes' if compiled else 'no'} | {1e3 * took:.1f} | {first:.1f} |", flush=True)
+
+
 def sampling(device: str, seconds: float) -> None:
     print("\n| network | molecules at once | a call, ms | a molecule and call, ms | molecules a second, 50 calls |\n|---|---|---|---|---|")
     for size in SIZES:
         task, _ = task_of(size, 16)
         generator = MoleculeGenerator(task.denoiser, task.statistics, task.metadata())
         for batch in (1, 10, 50, 200) if size == "qm9" else (50,):
-            few, many = (median_seconds(partial(generator.generate, batch, steps=n, batch_size=batch, atoms=ATOMS), seconds) for n in (2, 12))
+            options = {"batch_size": batch, "atoms": ATOMS}
+            few, many = (median_seconds(partial(generator.generate, batch, steps=steps, **options), seconds) for steps in (2, 12))
             call = (many - few) / 10
             whole = few + 48 * call  # decoding and hydrogens once, 50 calls
             print(f"| {size} | {batch} | {1e3 * call:.1f} | {1e3 * call / batch:.3f} | {batch / whole:.1f} |", flush=True)
@@ -164,6 +193,7 @@ def main() -> None:
         one_rank(json.loads(options.rank))
         return
     training(options.device, options.seconds)
+    settings(options.device, options.seconds)
     sampling(options.device, options.seconds)
     scaling(options.device, options.world)
 

@@ -11,7 +11,7 @@ dependencies inside its methods; one that is missing is told with the extra that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,15 +20,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import typer
+from pydantic import BaseModel
 
 from scidiff.config import Config
 from scidiff.errors import UserError, did_you_mean
+from scidiff.registry import fetch_weights, is_model_uri
 
 if TYPE_CHECKING:  # both wake what a list of domains does not need
     from scidiff.report import Section
     from scidiff.tracking import Tracker
 
-__all__ = ["GROUP", "Domain", "DomainEntry", "ModelInfo", "find_domains", "find_weights", "load_domain", "missing_extra_named"]
+__all__ = [
+    "GROUP",
+    "Answer",
+    "Domain",
+    "DomainEntry",
+    "ModelInfo",
+    "Serves",
+    "Service",
+    "find_domains",
+    "find_weights",
+    "load_domain",
+    "missing_extra_named",
+    "service_of",
+]
 
 GROUP = "scidiff.domains"
 
@@ -74,6 +89,47 @@ class Domain(Protocol):
 
     def models(self) -> list[ModelInfo]:
         """The models at hand."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request asks for, checked and not yet computed.
+
+    ``cost``: the share of the most that one call may ask for, in (0, 1]. ``rows``: JSON objects, computed as they are taken, so that who
+    takes them can stop the work.
+    """
+
+    cost: float
+    rows: Iterator[dict[str, Any]]
+
+
+@runtime_checkable
+class Service(Protocol):
+    """A model that answers requests, such as a server's. Several threads may ask at once; the answer to a request is always the same."""
+
+    @classmethod
+    def request_type(cls) -> type[BaseModel]:
+        """What can be asked: a bound on every number and on the length of every list, and unknown keys forbidden."""
+        ...
+
+    @classmethod
+    def load(cls, weights: Path, device: str = "cpu") -> Service:
+        """The service of a file of weights, on ``cpu``, ``cuda`` or ``auto``. Raises UserError for a file of something else."""
+        ...
+
+    def answer(self, request: Any) -> Answer:
+        """Check a request of that type. Raises UserError, naming the limit, for what is too much or cannot be answered, before anything
+        large is allocated."""
+        ...
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A domain whose models can be served. A domain without this has all else."""
+
+    def service(self) -> type[Service]:
+        """What answers requests to its models."""
         ...
 
 
@@ -140,6 +196,15 @@ def load_domain(name: str) -> Domain:
     return domain
 
 
+def service_of(name: str) -> type[Service]:
+    """What answers requests to the models of the domain of that name. Raises UserError for a domain whose models cannot be served."""
+    domain = load_domain(name)
+    with missing_extra_named(name):
+        if isinstance(domain, Serves):
+            return domain.service()
+    raise UserError(f"the domain {name!r} has no service, so its models cannot be served: {find_domains()[name].origin} lacks service")
+
+
 @contextmanager
 def missing_extra_named(name: str) -> Generator[None]:
     """Inside, a module that is not installed becomes a :class:`~scidiff.errors.UserError` that names the extra to install."""
@@ -156,14 +221,18 @@ def missing_extra_named(name: str) -> Generator[None]:
         raise UserError(f"the domain {name!r} needs {module!r}, which is not installed: {remedy}") from error
 
 
-def find_weights(model: str | Path, known: Mapping[str, Path]) -> Path:
-    """The file of a shipped model's name, of a path, or of a training's folder. Raises UserError that lists the ``known`` names."""
+def find_weights(model: str | Path, known: Mapping[str, Path], tracking_uri: str | None = None) -> Path:
+    """The file of a shipped model's name, of a path, of a training's folder, or of a URI of MLflow (:mod:`scidiff.registry`), such as
+    ``models:/qm9@champion``. Raises UserError that lists the ``known`` names."""
     if isinstance(model, str) and model in known:
         return known[model]
+    if isinstance(model, str) and is_model_uri(model):
+        return fetch_weights(model, tracking_uri)
     with suppress(OSError):  # a name too long for the file system is no file
         for path in (Path(model), Path(model) / "weights.safetensors"):
             if path.is_file():
                 return path
     names = ", ".join(known) or "none"
     hint = did_you_mean(str(model), known)
-    raise UserError(f"no model {str(model)!r}{hint}: give a shipped name ({names}), a .safetensors file, or a training's folder")
+    places = "a .safetensors file, a training's folder, or a registered model (models:/NAME@ALIAS)"
+    raise UserError(f"no model {str(model)!r}{hint}: give a shipped name ({names}), {places}")

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import os
 import secrets
+from collections.abc import Generator
 from pathlib import Path
 
-__all__ = ["TEMPORARY", "atomic_write", "sync_folder"]
+from scidiff.errors import UserError
+
+__all__ = [
+    "STORAGE",
+    "TEMPORARY",
+    "atomic_write",
+    "clear_left",
+    "confined",
+    "discard",
+    "is_confined",
+    "naming",
+    "remedy",
+    "sync_folder",
+]
 
 TEMPORARY = ".tmp"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
+STORAGE = FULL | LOCKED
+"""What a disk or a folder may say that its user can mend."""
 
 
 def atomic_write(path: str | Path, content: bytes) -> None:
@@ -26,10 +47,10 @@ def atomic_write(path: str | Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise OSError(error.errno, f"cannot write ({error.strerror}); what was there before is untouched", str(path)) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise
     sync_folder(path.parent)
 
@@ -41,3 +62,59 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def discard(path: Path) -> None:
+    """Remove a file that is not to stay; where the disk refuses even that, it stays."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Generator[None]:
+    """Inside, what a full disk or a locked folder says (:data:`STORAGE`) names ``path``: the system tells the file of a failed write to
+    nobody, and otherwise that of a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def clear_left(path: str | Path) -> None:
+    """Remove the temporary files that killed writes of ``path`` have left; for a path that one process writes at a time."""
+    path = Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        left.unlink(missing_ok=True)
+
+
+def remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    if error.errno in FULL:
+        return "free some space, or choose another folder"
+    if error.errno in LOCKED:
+        return "allow writing there, or choose another folder"
+    return "check the disk, or choose another folder"
+
+
+def is_confined(folder: str | Path, path: Path) -> bool:
+    """Does ``path`` lie in the folder, by its name and once links are resolved; of a folder, all files in it?"""
+    try:
+        return path.is_relative_to(folder) and bool(confined(folder, path.relative_to(folder)))
+    except UserError:
+        return False
+
+
+def confined(folder: str | Path, name: str | Path) -> Path:
+    """``folder / name``, a name that was read from a file and may be anything.
+
+    Raises :class:`~scidiff.errors.UserError` if it leads out of the folder once links and ``..`` are resolved; of a folder, if any file in
+    it does.
+    """
+    base, path = Path(folder).resolve(), Path(folder) / name
+    for inside in (path, *(path.rglob("*") if path.is_dir() else ())):
+        place = inside.resolve()
+        if place != base and not place.is_relative_to(base):
+            raise UserError(f"{inside}: leads to {place}, out of {base}: refused")
+    return path

@@ -30,3 +30,19 @@ def test_every_file_that_a_page_links_exists(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert links or page != README
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_test_that_the_promises_name_exists() -> None:
+    """docs/reliability.md: ``FILE::TEST``, and names that follow it in the same cell are of the same file."""
+    cells = [cell for line in (README.parent / "docs" / "reliability.md").read_text().splitlines() for cell in line.split("|")]
+    missing: list[str] = []
+    for cell in cells:
+        file = ""
+        for name in re.findall(r"`((?:tests/[\w/]+\.py(?:::)?)?(?:test_\w+)?)`", cell):
+            path, _, test = name.rpartition("::") if "::" in name else (name, "", "") if name.startswith("tests/") else ("", "", name)
+            file = path or file
+            text = (README.parent / file).read_text() if (README.parent / file).is_file() else ""
+            if not text or (test and f"def {test}(" not in text):
+                missing.append(f"{file}::{test}")
+    assert sum("tests/" in cell for cell in cells) > 30
+    assert missing == []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from scidiff.cli.options import Device
 from scidiff.errors import UserError
 from scidiff_molecules.metrics.command import evaluate_command
 
@@ -20,6 +21,8 @@ app.add_typer(data, name="data")
 app.command("evaluate")(evaluate_command)
 
 _FORMATS = (".sdf", ".smi")
+LONG = 5000
+"""Files of more molecules are written in parts and merged in the end, so that a call that was killed can be continued."""
 
 
 @app.command()
@@ -27,26 +30,55 @@ def generate(
     n: Annotated[int, typer.Option("-n", "--number", help="How many molecules.")] = 100,
     seed: Annotated[int, typer.Option(help="A molecule is a function of the seed and its number alone.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; default the model's own.")] = None,
-    out: Annotated[Path, typer.Option(help="An .sdf file (3D), or .smi (SMILES, one a line).")] = Path("molecules.sdf"),
+    out: Annotated[Path, typer.Option(help="An .sdf file (3D), or .smi (SMILES, one a line); or a folder, of --shards.")] = Path(
+        "molecules.sdf"
+    ),
     atoms: Annotated[int | None, typer.Option(help="Atoms in every molecule (heavy atoms, for a model with implicit hydrogens).")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name (see `scidiff models`), a weights file or a run's folder.")] = "qm9",
     first: Annotated[int, typer.Option(help="Number of the first molecule: 40 with -n 10 makes molecules 40 to 49 again.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Molecules in one network call.")] = 50,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Device = "auto",
+    shards: Annotated[int | None, typer.Option(min=1, help="Write so many files, in any number of processes.")] = None,
+    shard: Annotated[int | None, typer.Option(min=0, help="Make this shard alone (default: all, or this rank's share).")] = None,
+    format: Annotated[Literal["sdf", "smi"] | None, typer.Option(help="Of the shards in a folder (default: sdf).")] = None,  # noqa: A002
+    plan: Annotated[bool, typer.Option("--plan", help="Say what --shards would do, in what time and space; do nothing.")] = False,
 ) -> None:
-    """Generate molecules. They are written as they come; the file appears whole or not at all."""
-    if out.suffix not in _FORMATS:
-        raise UserError(f"--out {out}: the name must end in {' or '.join(_FORMATS)}")
+    """Generate molecules. They are written as they come; the file appears whole or not at all.
+
+    The files of --shards hold the same molecules, to the bit, as one process makes; what is finished is never made again.
+    """
+    if shards is None and (shard is not None or format is not None):
+        raise UserError("--shard and --format are for --shards: say how many there are")
+    if shards is None and out.suffix not in _FORMATS:
+        raise UserError(f"--out {out}: the name must end in {' or '.join(_FORMATS)}, unless --shards fill a folder")
+    asked: dict[str, Any] = {"seed": seed, "steps": steps, "atoms": atoms, "first": first, "batch_size": batch_size}
+    if shards is None and n <= LONG and not plan:
+        _one_file(out, n, model, device, asked)
+        return
+    from scidiff.shards import show_plan, target_of
+    from scidiff_molecules.sharded import sharded
+
+    target = target_of(out, _FORMATS, format)
+    options = {"-n": n, "--out": out, "--model": model, "--device": device, "--format": format}
+    options |= {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
+    work, trial = sharded(target, n, model, device, asked, shards, shard, options)
+    if plan:
+        show_plan(work, trial)
+    else:
+        work.run()
+
+
+def _one_file(out: Path, n: int, model: str, device: str, asked: dict[str, Any]) -> None:
     from scidiff_molecules.generator import MoleculeGenerator
     from scidiff_molecules.output import writer
 
     generator = MoleculeGenerator.load(model, device=device)
-    stream = generator.stream(n, seed=seed, steps=steps, atoms=atoms, first=first, batch_size=batch_size)
+    stream, properties = generator.stream(n, **asked), {"seed": asked["seed"], "model": model, "calls": generator.calls(asked["steps"])}
     started = time.perf_counter()
     columns = (TextColumn("generating"), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with writer(out) as file, Progress(*columns, console=Console(stderr=True)) as bar:
         for molecule in bar.track(stream, total=n):
-            file.write(molecule, {"seed": seed, "model": model, "calls": generator.calls(steps)})
+            file.write(molecule, properties)
     seconds = time.perf_counter() - started
     failed = f"; {file.failed:,} do not sanitise and are in it, marked so" if file.failed else ""
     typer.echo(f"{n:,} molecules in {seconds:.1f} s ({n / seconds:.1f} a second), written to {out}{failed}")

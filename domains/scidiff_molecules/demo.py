@@ -45,6 +45,9 @@ class _Watched:
     def log_artifact(self, path: Path, artifact_path: str = "") -> None:
         self.tracker.log_artifact(path, artifact_path)
 
+    def log_checkpoint(self, path: Path, step: int, metrics: Mapping[str, float]) -> None:
+        self.tracker.log_checkpoint(path, step, metrics)
+
 
 def demo(folder: Path, tracker: Tracker) -> list[Section]:
     """The tour; see the module. Everything is written to ``folder``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from scidiff.denoiser import Denoiser
 from scidiff.device import choose_device
 from scidiff.errors import UserError
 from scidiff.layout import Layout
+from scidiff.memory import Room, split_when_full
 from scidiff.process import Layouts, State
 from scidiff.random import Noise, draw_categorical
 from scidiff.sampling import RULES, Sample, sample, time_grid
@@ -70,6 +71,8 @@ class MoleculeGenerator:
         try:
             statistics = Statistics.from_json(metadata["statistics"])
             noise, backbone = NoiseConfig.model_validate(metadata["noise"]), BackboneConfig.model_validate(metadata["backbone"])
+            if backbone.blocks * backbone.width**2 > sum(tensor.numel() for tensor in tensors.values()):  # before it takes memory
+                raise RuntimeError(f"{backbone.blocks} blocks of width {backbone.width} need more numbers than the file holds")
             generator = cls(build_denoiser(noise, backbone, statistics).to(place), statistics, metadata)
             generator.denoiser.load_state_dict(tensors)
         except KeyError as error:
@@ -106,19 +109,25 @@ class MoleculeGenerator:
         The noise depends on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError, before anything
         is computed, for n, steps, atoms, first or batch_size out of range.
         """
+        self.check(n, steps=steps, atoms=atoms, first=first, batch_size=batch_size)
         steps = self.sampler.steps if steps is None else steps
-        self._check(n, steps, atoms, first, batch_size)
         return self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), atoms, first, batch_size)
 
     def _stream(self, n: int, seed: int, sampler: SamplerConfig, atoms: int | None, first: int, batch_size: int) -> Iterator[Generated]:
+        room, wanted = Room(), range(first, first + n)
+
+        def compute(ids: Sequence[int]) -> tuple[Sequence[int], State, Layouts]:
+            drawn, layout = self.sample(torch.tensor(list(ids)), seed, sampler, atoms)
+            return ids, drawn.state, layout
+
         for block in range(first // batch_size, -(-(first + n) // batch_size)):
-            ids = torch.arange(block * batch_size, (block + 1) * batch_size)
-            wanted = set(range(max(first, block * batch_size), min(first + n, (block + 1) * batch_size)))
-            drawn, layout = self.sample(ids, seed, sampler, atoms)
-            rows = [row for row, number in enumerate(ids.tolist()) if number in wanted]
-            state = {name: field[rows] for name, field in drawn.state.items()}
-            kept = {name: _rows(one, rows) for name, one in layout.items()}
-            yield from decode(state, kept, self.statistics.vocabulary, self.statistics.scale, [int(ids[row]) for row in rows])
+            whole = range(block * batch_size, (block + 1) * batch_size)
+            # Of a block that does not fit in memory a part at a time: the same noise, so the same molecules to rounding.
+            for ids, drawn, layout in split_when_full(compute, whole, room, what="molecules of a block"):
+                rows = [row for row, number in enumerate(ids) if number in wanted]
+                state = {name: field[rows] for name, field in drawn.items()}
+                kept = {name: _rows(one, rows) for name, one in layout.items()}
+                yield from decode(state, kept, self.statistics.vocabulary, self.statistics.scale, [ids[row] for row in rows])
 
     def sample(self, ids: Tensor, seed: int, sampler: SamplerConfig, atoms: int | None = None) -> tuple[Sample, Layouts]:
         """The states of one block of ids, before they become molecules."""
@@ -151,7 +160,9 @@ class MoleculeGenerator:
         histogram = torch.tensor(self.statistics.sizes, dtype=torch.float64, device=self.device)
         return draw_categorical(histogram.expand(len(noise.ids), -1), noise.scalar("size", 0))
 
-    def _check(self, n: int, steps: int, atoms: int | None, first: int, batch_size: int) -> None:
+    def check(self, n: int, *, steps: int | None, atoms: int | None, first: int, batch_size: int) -> None:
+        """Raises UserError for what :meth:`stream` refuses."""
+        steps = self.sampler.steps if steps is None else steps
         trained = len(self.statistics.sizes) - 1
         bounds = {"n": (n, 1, MAX_MOLECULES), "steps": (steps, 1, MAX_STEPS), "first": (first, 0, 2**62)}
         bounds["batch_size"] = (batch_size, 1, MAX_BATCH)

@@ -25,7 +25,7 @@ class BackboneConfig(Config):
 
     width: int = Field(default=32, ge=8, le=512)
     blocks: int = Field(default=6, ge=1, le=32)
-    reach: int = Field(default=32, ge=1)
+    reach: int = Field(default=32, ge=1, le=4096)
     heads: int = Field(default=4, ge=1)
 
 

@@ -172,21 +172,23 @@ def _strengths(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask) -> tuple[list
 @torch.no_grad()
 def _exact_losses(denoiser: TimeSeriesDenoiser, task: TimeSeriesTask, questions: Sequence[Question], first: int) -> Array:
     """[strength, question]: mean quantile loss of one-call forecasts, in each window's unit."""
-    batch = ask(questions, task.seasons, drop=task.context - task.view).batch
-    x, t, noise = batch.state, torch.ones(len(questions), dtype=torch.float64), Noise(0, first + torch.arange(len(questions)))
+    place = next(denoiser.parameters()).device
+    batch = ask(questions, task.seasons, drop=task.context - task.view).batch.to(place)
+    x, t = batch.state, torch.ones(len(questions), dtype=torch.float64, device=place)
+    noise = Noise(0, first + torch.arange(len(questions), device=place))
     assert batch.condition is not None
     free = batch.condition["free"]
     x_t = denoiser.process.diffuse(x, torch.zeros_like(t), t, batch.layouts, noise, 2**31)
-    truth, losses = gather(x[VALUES], free).numpy(), []
+    truth, losses = gather(x[VALUES], free).cpu().numpy(), []
     for strength in STRENGTHS:
         denoiser.strength.fill_(strength)
         posterior = denoiser(x_t, t, batch.layouts, batch.condition)[VALUES]
         root = posterior.root
         assert isinstance(root, CorrectedRoot)
-        mean, deviation = gather(posterior.mean, free).numpy(), root.deviation().numpy()
+        mean, deviation = (values.cpu().numpy() for values in (gather(posterior.mean, free), root.deviation()))
         q = mean[..., None] + deviation[..., None] * ndtri(LEVELS)
         loss = quantile_loss(q, truth[..., None], LEVELS).mean(-1)
-        counted = free.numpy() >= 0
+        counted = free.cpu().numpy() >= 0
         losses.append((loss * counted).sum(1) / counted.sum(1))
     denoiser.strength.fill_(1.0)
     return np.minimum(np.stack(losses), _WORST)

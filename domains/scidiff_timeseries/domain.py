@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ from scidiff.config import Config
 from scidiff.domain import ModelInfo
 
 if TYPE_CHECKING:
+    from scidiff.card import CardSection
     from scidiff.report import Section
     from scidiff.tracking import Tracker
+    from scidiff_timeseries.service import TimeSeriesService
     from scidiff_timeseries.task import TimeSeriesTask
 
 
@@ -47,6 +49,16 @@ class TimeSeriesDomain:
         from scidiff_timeseries.registry import shipped_models
 
         return [ModelInfo(name, _describe(path), path) for name, path in shipped_models().items()]
+
+    def card(self, metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardSection]:
+        from scidiff_timeseries.card import sections
+
+        return sections(metadata, weights_sha256)
+
+    def service(self) -> type[TimeSeriesService]:
+        from scidiff_timeseries.service import TimeSeriesService
+
+        return TimeSeriesService
 
 
 def _describe(path: Path) -> str:

@@ -13,14 +13,15 @@ keeps draws as volatile as the base law's: from window to window any other would
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scidiff_timeseries.arrays import rows
-from scidiff_timeseries.generate import draw_paths, first_sample
+from scidiff_timeseries.generate import blocks, draw_paths, first_sample
 from scidiff_timeseries.model import TimeSeriesDenoiser
 from scidiff_timeseries.recipe import SamplerConfig
 from scidiff_timeseries.windows import Prepared, Question
@@ -135,6 +136,30 @@ class _Series:
         self.paths[:, at] = np.where(free, forward, self.paths[:, at])
 
 
+def fill_blocks(
+    denoiser: TimeSeriesDenoiser,
+    series: Sequence[Prepared],
+    given: Sequence[Array],
+    seasons: Sequence[int],
+    paths: range,
+    sampler: SamplerConfig,
+    lengths: Lengths,
+    *,
+    progress: Callable[[int, int], None],
+    **options: Any,
+) -> list[Array]:
+    """:func:`fill` of the paths of these numbers, a block at a time: whole blocks are the same to the bit whatever else is asked for."""
+    made, spans = list[list[Array]](), blocks(paths.start, len(paths))
+    for k, span in enumerate(spans):
+
+        def tell(done: int, total: int, before: int = k) -> None:
+            progress(before * total + done, len(spans) * total)
+
+        asked: Mapping[str, Any] = {"path": span.start, "progress": tell, **options}
+        made.append(fill(denoiser, series, given, seasons, len(span), sampler, lengths, **asked))
+    return [np.concatenate(parts) for parts in zip(*made, strict=True)] if len(made) > 1 else made[0]
+
+
 def fill(
     denoiser: TimeSeriesDenoiser,
     series: Sequence[Prepared],
@@ -147,13 +172,14 @@ def fill(
     seed: int = 0,
     numbers: Sequence[int] | None = None,
     begin: int = 0,
+    path: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Array]:
     """[path, time, channel] of every series in its own unit: values ``given`` [time, channel] to the bit, missing ones drawn from step
     ``begin`` on; earlier ones stay missing.
 
-    Noise is a function of (seed, number of the series, number of the window in it, path) alone; ``numbers`` are 0, 1, ... unless given.
-    ``progress`` is told how many windows of how many are done.
+    Noise is a function of (seed, number of the series, number of the window in it, path) alone; ``numbers`` are 0, 1, ... unless given,
+    and so are paths unless ``path`` is the first. ``progress`` is told how many windows of how many are done.
     """
     made: list[_Series] = []
     for number, one, values in zip(numbers or range(len(series)), series, given, strict=True):
@@ -171,7 +197,7 @@ def fill(
         for start in range(0, len(turn), size):
             chunk = turn[start : start + size]
             questions = [one.question(one.windows[index], lengths.lead) for _, one, index in chunk]
-            first = [first_sample(one.number, index) for _, one, index in chunk]
+            first = [first_sample(one.number, index) + path for _, one, index in chunk]
             drawn = draw_paths(
                 denoiser, questions, seasons, n_paths, sampler, seed=seed, first=first, drop=lengths.lead, keep=lengths.seen
             )

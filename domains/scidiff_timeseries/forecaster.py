@@ -294,7 +294,7 @@ class Forecaster:
         made.frequency, made.channels = Frequency(metadata["frequency"]), tuple(metadata["channels"])
         made.metadata = dict(metadata)
         if "series" in metadata:
-            restored(metadata, made.channels, made.frequency)  # what it says of them must be readable
+            restored(made.metadata, made.channels, made.frequency)  # what it says of them must be readable
         made.denoiser = build_denoiser(backbone, features, len(made.channels)).eval()
         made.denoiser.load_state_dict(tensors)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scidiff.memory import Room, split_when_full
 from scidiff.random import Noise
 from scidiff.sampling import RULES, sample
 from scidiff_timeseries.model import VALUES, TimeSeriesDenoiser
@@ -16,13 +18,22 @@ from scidiff_timeseries.recipe import SamplerConfig
 from scidiff_timeseries.windows import Question, ask
 
 Array = NDArray[np.float64]
-_ROWS = 200
-"""Paths in one network call, about: what fits caches on a CPU."""
+BLOCK = 200
+"""Paths that are computed together, which is part of a result's identity: outputs are bit-equal for equal blocks only. As many rows has a
+network call, about: what fits caches on a CPU."""
+MAX_PATHS = 2**24
+"""Numbers of paths that a window has."""
 
 
 def first_sample(series: int, window: int = 0) -> int:
     """Number of the first path of a series' window of this number; up to 2^24 paths follow."""
     return (series << 40) + (window << 24)
+
+
+def blocks(first: int, n_paths: int) -> list[range]:
+    """Paths ``first``, ... cut at multiples of :data:`BLOCK`."""
+    cuts = [first, *range((first // BLOCK + 1) * BLOCK, first + n_paths, BLOCK), first + n_paths]
+    return [range(low, high) for low, high in itertools.pairwise(cuts)]
 
 
 def draw_paths(
@@ -36,34 +47,42 @@ def draw_paths(
     first: int | Sequence[int] = 0,
     drop: int = 0,
     keep: int | None = None,
-    rows: int = _ROWS,
+    rows: int = BLOCK,
 ) -> Array:
     """[question, path, time, channel] in the data's own unit; known entries as given, missing ones NaN. Time: ``keep`` after ``drop``.
 
     Path p of question q is sample number ``first`` + q ``n_paths`` + p, or ``first``[q] + p where each question has its own: its noise
-    is the same however the questions are batched (``rows`` only bounds memory). A model that corrects nothing is its base law in any number
-    of calls, and one is made.
+    is the same however the questions are batched (``rows`` only bounds memory; what still does not fit is halved). Network calls are made
+    where the model is, all else on the CPU. A model that corrects nothing is its base law in any number of calls, and one is made.
     """
     # Even from 1 to 0: a call just before 0, where little is left to say, would be wasted; the last posterior is drawn from as it is.
     grid = torch.linspace(1.0, 0.0, (1 if denoiser.is_base_law else sampler.calls) + 1, dtype=torch.float64)
     numbers = torch.tensor([first + q * n_paths for q in range(len(questions))] if isinstance(first, int) else list(first))
-    found: list[Array] = []
-    each = max(1, rows // n_paths)
+    spans, of_questions, of_paths = [range(p, min(p + rows, n_paths)) for p in range(0, n_paths, rows)], Room(), Room()
+
+    def some(chunk: Sequence[int], span: Sequence[int]) -> Array:
+        """These paths of these questions, in one network call a step."""
+        noise = Noise(seed, (numbers[list(chunk), None] + torch.tensor(span)).flatten())
+        asked = [_cut(questions[q], span) for q in chunk]
+        return _draw(denoiser, asked, seasons, len(span), sampler, grid, noise, drop, keep)
+
+    def whole(chunk: Sequence[int]) -> Array:
+        """All paths of these questions; of a single one in as many calls as it takes."""
+        if len(chunk) > 1:
+            return np.concatenate([some(chunk, span) for span in spans], 1)
+        parts = [split_when_full(lambda part: some(chunk, part), span, of_paths, what="paths of a window") for span in spans]
+        return np.concatenate([one for part in parts for one in part], 1)
+
+    each, found = max(1, rows // n_paths), list[Array]()
     for start in range(0, len(questions), each):
-        chunk, ids = questions[start : start + each], numbers[start : start + each, None]
-        spans = [range(p, min(p + rows, n_paths)) for p in range(0, n_paths, rows)]
-        noise = [Noise(seed, (ids + torch.tensor(span)).flatten()) for span in spans]
-        parts = [
-            _draw(denoiser, _cut(chunk, span), seasons, len(span), sampler, grid, each_noise, drop, keep)
-            for span, each_noise in zip(spans, noise, strict=True)
-        ]
-        found.append(np.concatenate(parts, 1))
+        chunk = range(start, min(start + each, len(questions)))
+        found += split_when_full(whole, chunk, of_questions, what="windows in one network call")
     return np.concatenate(found)
 
 
-def _cut(questions: Sequence[Question], paths: range) -> list[Question]:
-    """The same with the values of these paths only, where paths have their own."""
-    return [q if q.values.ndim == 2 else replace(q, values=q.values[paths.start : paths.stop]) for q in questions]
+def _cut(question: Question, paths: Sequence[int]) -> Question:
+    """The same with the values of these consecutive paths only, where paths have their own."""
+    return question if question.values.ndim == 2 else replace(question, values=question.values[paths[0] : paths[-1] + 1])
 
 
 def _draw(
@@ -71,18 +90,19 @@ def _draw(
     noise: Noise, drop: int, keep: int | None,
 ) -> Array:  # fmt: skip
     asked = ask(chunk, seasons, paths=paths, drop=drop, keep=keep)
-    batch = asked.batch
+    batch, place = asked.batch, next(denoiser.parameters()).device
+    there = batch.to(place)
     drawn = sample(
         denoiser,
         denoiser.process,
-        batch.layouts,
-        noise,
+        there.layouts,
+        Noise(noise.seed, noise.ids.to(place)),
         grid,
         RULES["first"],
-        batch.state,
+        there.state,
         churn=sampler.churn,
-        condition=batch.condition,
-    ).state[VALUES]
+        condition=there.condition,
+    ).state[VALUES].cpu()  # fmt: skip
     y = asked.back(drawn[..., 0]).numpy().reshape(len(chunk), paths, *drawn.shape[1:3])
     mask = batch.layouts[VALUES].mask.numpy().reshape(y.shape)
     known = batch.layouts[VALUES].known

@@ -9,11 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from scidiff.tracking import DataInfo
 from scidiff_timeseries.frames import Columns
 from scidiff_timeseries.frequency import Frequency
 from scidiff_timeseries.panel import Panel, Series
+from scidiff_timeseries.samples import SAMPLES
 
-__all__ = ["blank", "provenance", "restored", "stamp_of"]
+__all__ = ["blank", "data_info", "provenance", "restored", "stamp_of"]
 
 
 def provenance(panel: Panel) -> dict[str, Any]:
@@ -30,6 +32,24 @@ def provenance(panel: Panel) -> dict[str, Any]:
         "data": {"sha256": digest.hexdigest(), "values": known},
         "series": [_about(panel, series) for series in panel],
     }
+
+
+def data_info(panel: Panel, title: str = "") -> DataInfo:
+    """The panel as a run records it; its examples are rows, the steps of all series. ``title``: what the data are called
+    (``sample:NAME``, a file's name); the terms are known of the shipped samples alone."""
+    kind, _, name = title.partition(":")
+    sample = SAMPLES.get(name) if kind == "sample" else None
+    known = provenance(panel)["data"]
+    profile = {
+        "series": len(panel),
+        "channels": len(panel.channels),
+        "values": known["values"],
+        "frequency": panel.frequency.name,
+        "title": sample.title if sample else title,
+    }
+    source = sample.source if sample else title or "a frame"
+    rows = sum(len(series) for series in panel)
+    return DataInfo(title or "frame", known["sha256"], source, rows, sample.licence if sample else "", profile)
 
 
 def _about(panel: Panel, series: Series) -> dict[str, Any]:
@@ -64,9 +84,7 @@ def restored(metadata: dict[str, Any], channels: Sequence[str], frequency: Frequ
         future, past = (np.zeros((0, count)) for count in said["covariates"])
         made.append(Series(said["id"], stamp_of(said["start"]), np.zeros((0, len(channels))), future, past, static))
     names = metadata["columns"]
-    columns = Columns(
-        layout="long", multivariate=False, id=names["id"], time=names["time"], time_in_index=False, targets=tuple(channels)
-    )
+    columns = Columns(layout="long", multivariate=False, id=names["id"], time=names["time"], time_in_index=False, targets=tuple(channels))
     return Panel(tuple(made), tuple(channels), frequency, columns)
 
 

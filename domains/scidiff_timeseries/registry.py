@@ -1,4 +1,5 @@
-"""Forecasters by name: those that ship in the package's ``models`` folder, or any safetensors file by its path."""
+"""Forecasters by name: those that ship in the package's ``models`` folder, any safetensors file by its path, and those of an
+MLflow registry."""
 
 from __future__ import annotations
 
@@ -15,5 +16,6 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The file of a shipped model's name, of a path, or of a training's folder. Raises UserError that lists the known names."""
+    """The file of a shipped model's name, of a path, of a training's folder, or of models:/NAME@ALIAS. Raises UserError that lists the
+    known names."""
     return find_weights(model, shipped_models())

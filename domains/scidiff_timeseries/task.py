@@ -164,9 +164,10 @@ class TimeSeriesTask:
         return {strength: (sums[0.0] - sums[strength]) / max(entries, 1) for strength in strengths}
 
     def _score(self, denoiser: TimeSeriesDenoiser, batch: Batch, t: Tensor, start: int) -> float:
+        place = next(denoiser.parameters()).device
+        batch, t = batch.to(place), t.clamp(min=_T_MIN).to(place)
         x, layouts = batch.state, batch.layouts
-        noise = Noise(self.recipe.train.seed, torch.arange(start, start + len(t)))
-        t = t.clamp(min=_T_MIN)
+        noise = Noise(self.recipe.train.seed, torch.arange(start, start + len(t), device=place))
         x_t = denoiser.process.diffuse(x, torch.zeros_like(t), t, layouts, noise, 2**31)
         posterior = denoiser(x_t, t, layouts, batch.condition)[VALUES]
         return float(posterior.log_score(x[VALUES], layouts[VALUES]).sum())

@@ -1,7 +1,7 @@
 """The group of all commands: the core's own, and each domain's under its name.
 
-Nothing heavy is imported before a command needs it. A :class:`~scidiff.errors.UserError` is one message and exit status 2;
-Ctrl-C is 130, SIGTERM 143; any other exception is a fault of ours and shows its traceback.
+Nothing heavy is imported before a command needs it. A :class:`~scidiff.errors.UserError`, a full disk or a folder that cannot be written to
+is one message and exit status 2; Ctrl-C is 130, SIGTERM 143; any other exception is a fault of ours and shows its traceback.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from scidiff import __version__
 from scidiff.domain import find_domains, load_domain, missing_extra_named
 from scidiff.errors import UserError
+from scidiff.files import STORAGE, remedy
 from scidiff.signals import sigterm_exits
 
 __all__ = ["app", "main"]
@@ -46,9 +47,12 @@ class CoreGroup(TyperGroup):
             except ModuleNotFoundError:
                 with missing_extra_named(str(ctx.invoked_subcommand)):
                     raise
-        except UserError as error:
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and (error.errno not in STORAGE or error.filename is None):
+                raise
+            message = f"{error.filename}: {error.strerror}: {remedy(error)}" if isinstance(error, OSError) else str(error)
             typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-            typer.echo(str(error), err=True)
+            typer.echo(message, err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)

@@ -22,6 +22,7 @@ def track_sync(
     """Send to MLflow what a run could not send when it was made; each line once, in order."""
     from rich.console import Console
 
+    from scidiff.sweep.link import link_runs
     from scidiff.tracking import find_spools, sync
 
     spools = find_spools(folder)
@@ -36,5 +37,7 @@ def track_sync(
             failed.append(str(error))
             continue
         typer.echo(f"{report.folder}: {report.lines} lines sent to run {report.run_id} of {report.tracking_uri}")
+    for spool in spools:
+        link_runs(spool, tracking_uri)
     if failed:
         raise UserError("\n".join(failed))

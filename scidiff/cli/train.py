@@ -27,9 +27,14 @@ def train(
 ) -> None:
     """Train a model from a recipe. Under torchrun or srun, each process is one rank of the same training."""
     from scidiff.config import read_config, validate
-    from scidiff.train.run import run_recipe
 
     document = read_config(config, [*(overrides or []), *_as_overrides(init=init, **{"train.on_nan": on_nan})])
+    if "sweep" in document.data:
+        where = document.place(("sweep",))
+        raise UserError(f"{config}: {where}: a sweep is many trainings: use scidiff sweep {config}, or scidiff launch slurm {config}")
+    from scidiff.train.ranks import is_first
+    from scidiff.train.run import run_recipe
+
     name = document.data.get("domain")
     if not isinstance(name, str):
         raise UserError(f"{config}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
@@ -37,7 +42,8 @@ def train(
         domain = load_domain(name)
         recipe = validate(domain.recipe(), document)
         weights = run_recipe(domain, recipe, out or Path("runs") / config.stem, tracking_uri=tracking_uri, device=device, resume=resume)
-    typer.echo(f"weights: {weights}")
+    if is_first():
+        typer.echo(f"weights: {weights}")
 
 
 def _as_overrides(**options: str | None) -> list[str]:

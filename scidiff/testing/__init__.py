@@ -6,7 +6,8 @@ AssertionError that names the law, the place and the numbers. The laws are numbe
 1. exact law of samplers on Gaussian data, and the order at which it is approached (:func:`check_gaussian_order`);
 2. exact law of samplers on labels (:func:`check_label_order`, :func:`check_branches`);
 3. the ELBO of the exact posterior is the entropy of the data (:func:`check_label_identity`, :func:`check_gaussian_identity`);
-5. a sample depends on (seed, id) alone (:func:`check_streams`, :func:`check_sampler_locality`).
+5. a sample depends on (seed, id) alone (:func:`check_streams`, :func:`check_sampler_locality`);
+6. a training that is killed and continued equals one that was not, to the bit (:func:`check_resume`, which does kill real processes).
 
 :func:`check_process`, :func:`check_schedule` and :func:`check_rule` run what concerns one part.
 """
@@ -23,6 +24,8 @@ from scidiff.testing.identities import (
     label_elbo,
     label_information,
 )
+from scidiff.testing.kill_report import KillReport
+from scidiff.testing.kill_run import check_resume
 from scidiff.testing.labels import check_label_process
 from scidiff.testing.locality import EntrywiseOracle, check_sampler_locality, check_streams
 from scidiff.testing.noise import GivenFieldNoise, GivenNoise, RecordingNoise, drawn_law
@@ -55,6 +58,7 @@ __all__ = [
     "GaussianOracle",
     "GivenFieldNoise",
     "GivenNoise",
+    "KillReport",
     "MixtureOracle",
     "Moments",
     "ProductOracle",
@@ -69,6 +73,7 @@ __all__ = [
     "check_label_process",
     "check_process",
     "check_real_process",
+    "check_resume",
     "check_rule",
     "check_sampler_locality",
     "check_schedule",

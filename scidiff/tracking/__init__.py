@@ -10,8 +10,9 @@ lines stay, and :func:`sync` (``scidiff track sync FOLDER``) or the next start i
 
 from __future__ import annotations
 
+from scidiff.tracking.dataset import DataInfo
 from scidiff.tracking.names import metric_name
 from scidiff.tracking.sync import SyncReport, find_spools, sync
 from scidiff.tracking.tracker import OFF, Tracker, default_tracking_uri
 
-__all__ = ["OFF", "SyncReport", "Tracker", "default_tracking_uri", "find_spools", "metric_name", "sync"]
+__all__ = ["OFF", "DataInfo", "SyncReport", "Tracker", "default_tracking_uri", "find_spools", "metric_name", "sync"]

@@ -6,6 +6,7 @@ keys, steps, values and timestamps, which an SQL store recognises as the rows it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -14,9 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scidiff.files import atomic_write
+from scidiff.errors import UserError
+from scidiff.files import atomic_write, confined
+from scidiff.tracking.dataset import DataInfo
+from scidiff.tracking.names import relative_path
 from scidiff.tracking.spool import Identity, Line, Spool, read_lines
-from scidiff.tracking.store import Batch, MetricPoint, Rejected, Store
+from scidiff.tracking.store import Batch, Checkpoint, MetricPoint, Rejected, Store
 
 __all__ = ["Forwarder", "Sent", "forward", "is_all_sent", "read_sent"]
 
@@ -76,7 +80,7 @@ def forward(folder: Path, identity: Identity, store: Store) -> tuple[str, int]:
 
 
 def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Consecutive lines that one call can carry; artifacts and changes of status go alone, in their place."""
+    """Consecutive lines that one call can carry; all but metrics, parameters and tags go alone, in their place."""
     batch: list[Line] = []
     sizes = {"metrics": 0, "params": 0, "tags": 0}
     for line in lines:
@@ -107,13 +111,39 @@ def _send(folder: Path, run_id: str, lines: list[Line], store: Store) -> None:
 
 
 def _send_together(folder: Path, run_id: str, lines: list[Line], store: Store) -> None:
-    first = lines[0]
-    if first.kind == "artifact":
-        store.send_artifact(run_id, folder.parent / first.content["file"], first.content["to"])
-    elif first.kind == "status":
-        store.send_status(run_id, first.content["status"], first.time)
+    kind, content = lines[0].kind, lines[0].content
+    if kind == "artifact":
+        store.send_artifact(run_id, _file(folder, content["file"]), relative_path(content["to"]) if content["to"] else "")
+    elif kind == "status":
+        store.send_status(run_id, content["status"], lines[0].time)
+    elif kind == "dataset":
+        store.send_dataset(run_id, DataInfo(**content["data"]), content["context"])
+    elif kind == "checkpoint":
+        file, metrics = _file(folder, content["file"]), _points_of(folder, lines[0])
+        store.send_checkpoint(run_id, Checkpoint(file, content["step"], content["sha256"], metrics))
     else:
         store.send(run_id, _as_batch(lines))
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file of the run. A record may come from anywhere: what leads out of the run's folder is not sent."""
+    try:
+        return confined(folder.parent, name)
+    except UserError as error:
+        raise Rejected(str(error)) from error
+
+
+def _points_of(folder: Path, checkpoint: Line) -> list[MetricPoint]:
+    """A checkpoint's metrics, each with the time at which the run had logged the same value at that step: then it is the same point."""
+    step, times = checkpoint.content["step"], dict[tuple[str, str], int]()
+    for line in read_lines(folder, containing=b'"step": %d,' % step):
+        if line.kind == "metrics" and line.content["step"] == step and line.end <= checkpoint.end:
+            for name, value in line.content["values"].items():
+                times.setdefault((name, repr(value)), line.time)  # repr: NaN is no other than itself
+    return [
+        MetricPoint(name, float(value), times.get((name, repr(value)), checkpoint.time), step)
+        for name, value in checkpoint.content["metrics"].items()
+    ]
 
 
 def _as_batch(lines: list[Line]) -> Batch:
@@ -152,12 +182,24 @@ class Forwarder(threading.Thread):
         self.run_id: str | None = None
         self.failure: str | None = None
 
+    @property
+    def behind(self) -> bool:
+        """Whether the store lacks a line that there is now."""
+        if self._connect is None:
+            return False
+        with contextlib.suppress(OSError):
+            return not is_all_sent(self._folder, read_sent(self._folder, self._identity.tracking_uri))
+        return True
+
     def run(self) -> None:
         pause = INTERVAL
-        while not self._stopping.is_set():
-            pause = INTERVAL if self._attempt() else min(2 * pause, MAX_PAUSE)
-            self._wait(pause)
-        self._attempt()
+        try:
+            while not self._stopping.is_set():
+                pause = INTERVAL if self._attempt() else min(2 * pause, MAX_PAUSE)
+                self._wait(pause)
+            self._attempt()
+        except BaseException as error:  # whatever it is, it is the tracker's and not the training's
+            self._fail(error)
 
     def stop(self, seconds: float) -> None:
         """Send the rest and end; what is not sent within ``seconds`` stays in the spool."""
@@ -171,14 +213,17 @@ class Forwarder(threading.Thread):
             if self._store is None:
                 self._store = self._connect()
             self.run_id, _ = forward(self._folder, self._identity, self._store)
-        except Exception as error:
-            if self.failure is None:
-                uri = self._identity.tracking_uri
-                LOG.warning("the tracking store %s does not take the run now; it goes on, and is kept in %s", uri, self._folder)
-            self.failure = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # a library that calls sys.exit() must not end the forwarding
+            self._fail(error)
             return False
         self.failure = None
         return True
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is None:
+            uri = self._identity.tracking_uri
+            LOG.warning("the tracking store %s does not take the run now; it goes on, and is kept in %s", uri, self._folder)
+        self.failure = f"{type(error).__name__}: {error}"
 
     def _wait(self, seconds: float) -> None:
         """Wait, with the spool made durable every so often."""

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -24,9 +25,10 @@ from typing import Any
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
 
-__all__ = ["ENDED", "Identity", "Line", "Spool", "folder_of", "read_identity", "read_lines", "try_lock", "write_identity"]
+__all__ = ["ENDED", "Identity", "Line", "Spool", "claim", "folder_of", "read_identity", "read_lines", "try_lock", "write_identity"]
 
 BLOCK = 1 << 16
+LOCAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ENDED = {"FINISHED", "FAILED", "KILLED"}
 
 
@@ -66,7 +68,10 @@ def read_identity(folder: Path) -> Identity | None:
     """The run recorded in ``folder``, or ``None``. Raises :class:`~scidiff.errors.UserError` for a record that is damaged."""
     path = folder / "run.json"
     try:
-        return Identity(**json.loads(path.read_bytes()))
+        identity = Identity(**json.loads(path.read_bytes()))
+        if not LOCAL_ID.fullmatch(identity.local_id):  # it becomes a folder's name, and part of a search
+            raise ValueError(f"local_id {identity.local_id!r}")
+        return identity
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -88,8 +93,9 @@ def open_identity(folder: Path, run_name: str, experiment: str, tracking_uri: st
     return identity, known is not None
 
 
-def read_lines(folder: Path, start: int = 0) -> Iterator[Line]:
-    """The whole lines of the spool from byte ``start`` on. A line that is not JSON (a damaged disk) is passed over."""
+def read_lines(folder: Path, start: int = 0, containing: bytes = b"") -> Iterator[Line]:
+    """The whole lines of the spool from byte ``start`` on (those that hold the bytes ``containing``). A line that is not JSON (a damaged
+    disk) is passed over."""
     try:
         stream = (folder / "spool.jsonl").open("rb")
     except FileNotFoundError:
@@ -101,6 +107,8 @@ def read_lines(folder: Path, start: int = 0) -> Iterator[Line]:
             if not raw.endswith(b"\n"):
                 return  # still being written, or cut off by a kill
             end += len(raw)
+            if containing not in raw:
+                continue
             try:
                 content = json.loads(raw)
                 yield Line(end, str(content.pop("kind")), int(content.pop("time")), content)
@@ -121,6 +129,27 @@ def try_lock(folder: Path) -> int | None:
     return descriptor
 
 
+def claim(record: Path, resume: bool) -> int:
+    """The record's folder, for this process alone; the lock that says so. ``resume=False`` moves a record that is there to ``earlier/``.
+
+    Raises :class:`~scidiff.errors.UserError` when another process holds it.
+    """
+    record.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(record)
+    if lock is None:
+        raise UserError(f"{record.parent}: another process is writing to this run: wait for it, or choose another folder")
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, lock)
+        known = read_identity(record)
+        if resume or known is None:
+            undo.pop_all()
+            return lock
+        earlier = record.parent / "earlier" / known.local_id
+        earlier.mkdir(parents=True)
+        record.rename(folder_of(earlier))
+    return claim(record, resume)
+
+
 class Spool:
     """The writer. Each line is with the operating system when :meth:`write` returns, so that a kill of the process loses none.
 
@@ -139,7 +168,7 @@ class Spool:
         """Append one line; times never go back, whatever the clock does."""
         with self._lock:
             self._last = max(self._last, now())
-            line = json.dumps({"kind": kind, "time": self._last, **content}).encode() + b"\n"
+            line = json.dumps({"kind": kind, "time": self._last, **content}, default=str).encode() + b"\n"
             end = self._stream.seek(0, os.SEEK_END)
             try:
                 if self._stream.write(line) != len(line):

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-from scidiff.tracking.spool import Identity
+from scidiff.tracking.checkpoints import LoggedCheckpoint, tagged
+from scidiff.tracking.content import Batch, Checkpoint, MetricPoint, Rejected
+from scidiff.tracking.dataset import DataInfo
+from scidiff.tracking.spool import ENDED, Identity
 
-__all__ = ["Batch", "MetricPoint", "MlflowStore", "Rejected", "Store", "prepare_environment"]
+__all__ = ["Batch", "Checkpoint", "MetricPoint", "MlflowStore", "Rejected", "Store", "prepare_environment"]
 
 LOCAL_ID = "scidiff.local_id"
+CONTEXT = "mlflow.data.context"
+DIGEST_LENGTH = 36  # MLflow's limit; the whole SHA-256 is in the profile
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 REFUSED_FOR_GOOD = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_ALREADY_EXISTS"}
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
-
-
-class Rejected(Exception):
-    """The store understood, and refuses this content for good: sending it again would not help."""
-
-
-class MetricPoint(NamedTuple):
-    """One value of one metric."""
-
-    name: str
-    value: float
-    time: int
-    step: int
-
-
-class Batch(NamedTuple):
-    """What one call of ``log_batch`` carries."""
-
-    metrics: Sequence[MetricPoint]
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
 
 
 @runtime_checkable
@@ -51,6 +36,10 @@ class Store(Protocol):
     def send(self, run_id: str, batch: Batch) -> None: ...
 
     def send_artifact(self, run_id: str, path: Path, to: str) -> None: ...
+
+    def send_dataset(self, run_id: str, info: DataInfo, context: str) -> None: ...
+
+    def send_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None: ...
 
     def send_status(self, run_id: str, status: str, time: int) -> None: ...
 
@@ -80,7 +69,7 @@ class MlflowStore:
         if run_id is not None and self._is_active(run_id):
             return run_id
         experiment = self._experiment(identity.experiment)
-        found = self._client.search_runs([experiment], f"tags.`{LOCAL_ID}` = '{identity.local_id}'", max_results=1)
+        found = self._client.search_runs([experiment], tagged(LOCAL_ID, identity.local_id), max_results=1)
         if found:
             return str(found[0].info.run_id)
         tags = {**identity.tags, LOCAL_ID: identity.local_id}
@@ -104,12 +93,35 @@ class MlflowStore:
         with _refusals():
             send(run_id, str(path), to or None)
 
+    def send_dataset(self, run_id: str, info: DataInfo, context: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        web = info.source.startswith(("http://", "https://"))
+        profile = {"num_rows": info.examples, "sha256": info.digest, "licence": info.licence, **info.profile}
+        source = json.dumps({"url" if web else "uri": info.source})
+        dataset = Dataset(info.name[:500], info.digest[:DIGEST_LENGTH], "http" if web else "local", source, profile=json.dumps(profile))
+        with _refusals():
+            self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag(CONTEXT, context)])])
+
+    def send_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
+        with _refusals():
+            LoggedCheckpoint(self._client, run_id, checkpoint).send()
+
     def send_status(self, run_id: str, status: str, time: int) -> None:
         with _refusals():
-            if status == "RUNNING":
-                self._client.update_run(run_id, status=status)
-            else:
+            if status in ENDED:
+                self._delete_twins(run_id)
                 self._client.set_terminated(run_id, status=status, end_time=time)
+            else:
+                self._client.update_run(run_id, status=status)
+
+    def _delete_twins(self, run_id: str) -> None:
+        """A request to make the run that a hanging server answered only after it was given up, and made again, leaves a second one."""
+        run = self._client.get_run(run_id)
+        local_id = run.data.tags.get(LOCAL_ID)
+        for twin in self._client.search_runs([run.info.experiment_id], tagged(LOCAL_ID, local_id)) if local_id else ():
+            if twin.info.run_id != run_id:
+                self._client.delete_run(str(twin.info.run_id))
 
     def _is_active(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,19 +12,22 @@ from typing import Any, Protocol, SupportsFloat, TypeVar, runtime_checkable
 
 from rich.console import Console
 
-from scidiff.errors import UserError
+from scidiff.files import is_confined
 from scidiff.signals import sigterm_exits
-from scidiff.tracking.environment import run_tags
+from scidiff.tracking.dataset import DataInfo
+from scidiff.tracking.environment import environment, run_tags
+from scidiff.tracking.files import copied, environment_file, kept, sha256_of
 from scidiff.tracking.forward import MAX_METRICS, MAX_OTHERS, Forwarder
+from scidiff.tracking.monitor import PREFIX, Monitor
 from scidiff.tracking.names import metric_name, param_values, relative_path, tag_values
-from scidiff.tracking.spool import Spool, folder_of, open_identity, read_identity, read_lines, try_lock
+from scidiff.tracking.spool import Spool, claim, folder_of, open_identity, read_lines
 from scidiff.tracking.store import MlflowStore
 
 __all__ = ["OFF", "Tracker", "default_tracking_uri"]
 
 OFF = "off"
 SECONDS_TO_FINISH = 60.0
-SECONDS_WHEN_KILLED = 5.0
+SECONDS_WHEN_KILLED = 10.0
 LOG = logging.getLogger("scidiff.tracking")
 V = TypeVar("V")
 
@@ -55,11 +56,14 @@ class Tracker:
         self._folder, self._lock, self._spool, self._forwarder = folder, lock, spool, forwarder
         self._params: dict[str, str] = {}
         self._logged: dict[tuple[str, int], float] = {}
+        self._datasets: dict[str, str] = {}
+        self._measured = 0
         self._open = True
         if continued:
             self._recall()
         self._last_step = max((step for _, step in self._logged), default=-1)
         self._signals = contextlib.ExitStack()
+        self._monitor = Monitor(lambda step, values: spool.write("metrics", step=step, values=values), self.folder, self._measured)
 
     @classmethod
     def start(
@@ -82,7 +86,7 @@ class Tracker:
         record = folder_of(Path(folder).absolute())
         uri = tracking_uri or default_tracking_uri()
         with contextlib.ExitStack() as undo:
-            lock = _claim(record, resume)
+            lock = claim(record, resume)
             undo.callback(os.close, lock)
             identity, continued = open_identity(record, run_name, experiment, uri, tag_values(run_tags()))
             spool = Spool(record)
@@ -94,7 +98,9 @@ class Tracker:
                 tracker.set_tags(run_tags())
             tracker.log_params(params or {})
             tracker.set_tags(tags or {})
+            tracker._log_environment()
             forwarder.start()
+            tracker._monitor.start()
             undo.pop_all()
         return tracker
 
@@ -112,7 +118,7 @@ class Tracker:
         """Log numbers at ``step``. Names are made such as MLflow allows (:func:`~scidiff.tracking.names.metric_name`)."""
         values = {metric_name(name): float(value) for name, value in metrics.items()}
         if step <= self._last_step:
-            values = {name: value for name, value in values.items() if not self._known(name, step, value)}
+            values = {name: value for name, value in values.items() if self._logged.get((name, step)) != value}
         for part in _parts(values, MAX_METRICS):
             self._write("metrics", step=step, values=part)
 
@@ -131,6 +137,36 @@ class Tracker:
         for part in _parts(tag_values(tags), MAX_OTHERS):
             self._write("tags", values=part)
 
+    def log_dataset(self, info: DataInfo, context: str = "training") -> None:
+        """Log what the run is trained on (``context``: or ``validation``, ``test``), as a dataset of MLflow's and as tags.
+
+        A continued run whose data are others than before has both, and a tag ``changed.data.sha256``.
+        """
+        if self._datasets.get(context) == info.digest:
+            return
+        if context in self._datasets:
+            self.set_tags({"changed.data.sha256": f"{self._datasets[context]} -> {info.digest}"})
+            LOG.warning("%s: the data are not those that this run began with", self.folder)
+        self._datasets[context] = info.digest
+        self._write("dataset", data={**vars(info), "profile": dict(info.profile)}, context=context)
+        if context == "training":
+            self.set_tags({"data.name": info.name, "data.sha256": info.digest})
+
+    def log_checkpoint(self, path: Path, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        """Log weights worth keeping (a file), as a LoggedModel of MLflow's at this step, with what was measured on them.
+
+        The record keeps the file as it is now. A metric that the run has at this step already is linked, and not logged twice.
+        """
+        path = Path(path).absolute()
+        try:
+            digest = sha256_of(path)
+            place = kept(path, self._folder, digest)
+        except OSError as error:
+            LOG.warning("the checkpoint %s cannot be kept in %s (%s), so it is not logged", path, self._folder, error)
+            return
+        values = {metric_name(name): float(value) for name, value in metrics.items()}
+        self._write("checkpoint", file=str(place.relative_to(self.folder)), step=step, sha256=digest, metrics=values)
+
     def log_artifact(self, path: str | Path, artifact_path: str = "") -> None:
         """Log a file or a folder, under ``artifact_path``. What lies outside the run's folder is copied into it first."""
         path = Path(path).absolute()
@@ -138,7 +174,7 @@ class Tracker:
             LOG.warning("%s is not there, so it is not logged", path)
             return
         try:
-            inside = path if path.is_relative_to(self.folder) else self._copied(path)
+            inside = path if is_confined(self.folder, path) else copied(path, self._folder)
         except OSError as error:
             LOG.warning("%s cannot be copied to %s (%s), so it is not logged", path, self._folder, error)
             return
@@ -160,13 +196,14 @@ class Tracker:
         """End the run (``FINISHED``, ``FAILED`` or ``KILLED``). Sends the rest, and waits for that a limited time."""
         if not self._open:
             return
+        self._monitor.stop()
         self._write("status", status=status)
         self._open = False
         self._spool.sync()
         self._send_the_rest(SECONDS_WHEN_KILLED if status == "KILLED" else SECONDS_TO_FINISH)
         self._spool.close()
         os.close(self._lock)
-        if self._forwarder.failure or self._forwarder.is_alive():
+        if self._forwarder.behind:
             LOG.warning("not everything has reached the tracking store; send it with: scidiff track sync %s", self.folder)
         if self._spool.lost:
             LOG.warning("%d lines could not be written to %s: is the disk full?", self._spool.lost, self._folder)
@@ -186,6 +223,12 @@ class Tracker:
             raise RuntimeError("this run has ended: start the tracker again to continue it")
         self._spool.write(kind, **content)
 
+    def _log_environment(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk: the tags say the most important
+            path = environment_file(self._folder, environment())
+            if path is not None:
+                self.log_artifact(path)
+
     def _send_the_rest(self, seconds: float) -> None:
         at_once = min(seconds, 1.0)
         self._forwarder.stop(at_once)
@@ -193,41 +236,18 @@ class Tracker:
             with Console(stderr=True).status("sending the rest of the run to MLflow"):
                 self._forwarder.stop(seconds - at_once)
 
-    def _known(self, name: str, step: int, value: float) -> bool:
-        return self._logged.get((name, step)) == value
-
     def _recall(self) -> None:
         """What the run has logged before it was interrupted."""
         for line in read_lines(self._folder):
-            values = line.content.get("values", {})
-            if line.kind == "metrics":
-                self._logged.update({(name, line.content["step"]): value for name, value in values.items()})
+            values, step = line.content.get("values", {}), line.content.get("step", 0)
+            if line.kind == "metrics" and any(name.startswith(PREFIX) for name in values):
+                self._measured = max(self._measured, step + 1)
+            elif line.kind == "metrics":
+                self._logged.update({(name, step): value for name, value in values.items()})
             elif line.kind == "params":
                 self._params.update(values)
-
-    def _copied(self, path: Path) -> Path:
-        place = self._folder / "artifacts" / secrets.token_hex(4)
-        place.mkdir(parents=True)
-        target = place / path.name
-        return Path(shutil.copytree(path, target) if path.is_dir() else shutil.copy2(path, target))
-
-
-def _claim(record: Path, resume: bool) -> int:
-    """The record's folder, for this process alone; the lock that says so."""
-    record.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(record)
-    if lock is None:
-        raise UserError(f"{record.parent}: another process is writing to this run: wait for it, or choose another folder")
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, lock)
-        known = read_identity(record)
-        if resume or known is None:
-            undo.pop_all()
-            return lock
-        earlier = record.parent / "earlier" / known.local_id
-        earlier.mkdir(parents=True)
-        record.rename(folder_of(earlier))
-    return _claim(record, resume)
+            elif line.kind == "dataset":
+                self._datasets[line.content["context"]] = line.content["data"]["digest"]
 
 
 def _status(error: BaseException | None) -> str:

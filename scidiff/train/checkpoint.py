@@ -19,9 +19,10 @@ from typing import Any
 
 from torch import Tensor
 
-from scidiff.files import TEMPORARY, atomic_write
+from scidiff.errors import UserError
+from scidiff.files import TEMPORARY, atomic_write, confined, remedy
 from scidiff.train.optimizer import flatten_optimizer, restore_optimizer
-from scidiff.train.weights import CheckpointError, decode, encode, load_weights, save_weights
+from scidiff.train.weights import CheckpointError, decode, encode, load_weights, require_finite, save_weights
 
 __all__ = [
     "Checkpoint",
@@ -77,8 +78,10 @@ class CheckpointStore:
         all before it, and is kept until there is a better one.
 
         Checkpoints of later steps belong to a course that was left (they were unreadable, or the training began again) and
-        are removed. Raises :class:`CheckpointError` when the disk does not take it; the last good one stays.
+        are removed. Raises :class:`CheckpointError` when the disk does not take it, or for a tensor that is not finite; the last good one
+        stays.
         """
+        require_finite(str(self._path(step)), tensors)
         content = encode(tensors, state)
         digest = hashlib.sha256(content).hexdigest()
         path = self.folder / f"step-{step:09d}-{digest[:8]}.safetensors"  # a new name: the file it replaces stays whole until then
@@ -91,7 +94,7 @@ class CheckpointStore:
             kept = max((known for known in self.steps() if known != step), default=None)
             remains = "there is no earlier one" if kept is None else f"the checkpoint of step {kept} is untouched"
             reason = f"{error.filename or self.folder}: {error.strerror}"
-            raise CheckpointError(f"{reason}; the checkpoint of step {step} was not saved ({remains}): free some space") from error
+            raise CheckpointError(f"{reason}; the checkpoint of step {step} was not saved ({remains}): {remedy(error)}") from error
         self._tidy(step)
         return path
 
@@ -140,7 +143,10 @@ class CheckpointStore:
 
     def _read(self, step: int) -> Checkpoint:
         manifest = self._manifest(step)
-        path = self.folder / manifest.file
+        try:
+            path = confined(self.folder, manifest.file)
+        except UserError as error:
+            raise CheckpointError(str(error)) from error
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -150,6 +156,7 @@ class CheckpointStore:
         if hashlib.sha256(content).hexdigest() != manifest.sha256:
             raise CheckpointError(f"{path}: altered: its SHA-256 is not the one in {self._path(step).name}")
         tensors, state = decode(str(path), content)
+        require_finite(str(path), tensors)
         return Checkpoint(step, tensors, state, path)
 
     def _manifest(self, step: int) -> Manifest:

@@ -37,10 +37,13 @@ class Terminated(SystemExit):
     """SIGTERM: everything is saved; the exit status is 143."""
 
 
-def fit(task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: str = "auto", resume: bool = True) -> Path:
+def fit(
+    task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: str = "auto", resume: bool = True, until: int | None = None
+) -> Path:
     """Train, and return the path of the final averaged weights, ``folder/weights.safetensors``.
 
-    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. Under torchrun or srun every process calls this; the
+    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. ``until``: a step to end at, while the schedules follow
+    ``config``: how a run that a clock ended is repeated. Under torchrun or srun every process calls this; the
     first one writes and logs. Raises :class:`Diverged` before a step whose loss or gradient is not finite, :class:`Terminated` (after
     saving) on SIGTERM, UserError for a batch size larger than the data or a checkpoint of another model.
     """
@@ -57,7 +60,7 @@ def fit(task: Task, config: TrainConfig, folder: Path, log: RunLog, *, device: s
             task.denoiser.backbone.compile(dynamic=False)
         previous = signal.signal(signal.SIGTERM, lambda number, frame: _request_stop(run, number, frame))
         undo.callback(signal.signal, signal.SIGTERM, previous)
-        terminated = _train(run)
+        terminated = _train(run, config.steps if until is None else min(until, config.steps))
         if terminated:
             raise Terminated(TERMINATED)
         return _finish(run)
@@ -67,13 +70,13 @@ def _request_stop(run: Session, number: int, frame: FrameType | None) -> None:
     run.stop = True
 
 
-def _train(run: Session) -> bool:
-    """Step until the end, or until asked to stop (then True); everything is saved."""
+def _train(run: Session, end: int) -> bool:
+    """Step until ``end``, or until asked to stop (then True); everything is saved."""
     config, started, before = run.config, time.monotonic(), run.elapsed
     limit = math.inf if config.max_seconds is None else config.max_seconds
     done, told = run.watch.is_over, False
     with TrainProgress(config.steps, config.batch_size, run.step, limit, shown=run.ranks.is_first) as progress:
-        while run.step < config.steps and not done and not told:
+        while run.step < end and not done and not told:
             values, told = take_step(run)
             run.elapsed = before + time.monotonic() - started
             if values is not None:

@@ -49,7 +49,8 @@ class Ranks:
         if self.world > 1:
             os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")  # without it, gloo cannot connect again when torchrun restarts the workers
             strategy = DDPStrategy(timeout=_PATIENCE)
-            logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces every rank
+            for name in ("lightning_fabric", "lightning.fabric", "lightning_utilities"):  # they announce every rank
+                logging.getLogger(name).setLevel(logging.WARNING)
         self.fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=local, num_nodes=nodes, precision=precision)
         self.fabric.launch()
 

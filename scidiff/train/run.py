@@ -13,6 +13,7 @@ from scidiff.tracking import Tracker
 from scidiff.train.card import how_computed, log_weights
 from scidiff.train.loop import NoLog, fit
 from scidiff.train.ranks import is_first
+from scidiff.train.until import fit_until
 
 __all__ = ["run_recipe"]
 
@@ -32,12 +33,11 @@ def run_recipe(
     """Train what ``recipe`` (of the type ``domain.recipe()``) describes, in ``out``, as a tracked run; the path of the weights.
 
     Under torchrun or srun every process calls this; the first one writes and logs. ``task``: what ``domain.task(recipe)`` gave, where it is
-    at hand; ``tags``: more of the run's; ``until``: the step after which the training ends, while its schedules follow the recipe.
+    at hand; ``tags``: more of the run's; ``until``: the step after which the training ends, while its schedules follow the recipe
+    (both in one process).
     """
-    ending: dict[str, Any] = {} if until is None else {"until": until}
     if not is_first():
-        task = domain.task(recipe) if task is None else task
-        return fit(task, recipe.train, out, NoLog(), device=device, resume=resume, **ending)
+        return fit(domain.task(recipe), recipe.train, out, NoLog(), device=device, resume=resume)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / "recipe.yaml", to_yaml(recipe).encode())
     about = {"scidiff.domain": domain.name, **how_computed(device), **(tags or {})}
@@ -45,6 +45,9 @@ def run_recipe(
         tracker.log_artifact(out / "recipe.yaml")
         task = domain.task(recipe) if task is None else task
         tracker.log_dataset(task.data())
-        weights = fit(task, recipe.train, out, tracker, device=device, resume=resume, **ending)
+        if until is None:
+            weights = fit(task, recipe.train, out, tracker, device=device, resume=resume)
+        else:
+            weights = fit_until(task, recipe.train, out, tracker, until, device=device, resume=resume)
         log_weights(tracker, weights, domain)
     return weights

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -23,6 +24,12 @@ class Batch:
     state: State
     layouts: Layouts
     condition: Condition | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        condition = None if self.condition is None else {name: value.to(device) for name, value in self.condition.items()}
+        state = {name: value.to(device) for name, value in self.state.items()}
+        return Batch(state, {name: layout.to(device) for name, layout in self.layouts.items()}, condition)
 
 
 @dataclass(frozen=True)

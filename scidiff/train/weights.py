@@ -20,9 +20,9 @@ from safetensors.torch import save as encode_safetensors
 from torch import Tensor
 
 from scidiff.errors import UserError
-from scidiff.files import atomic_write
+from scidiff.files import atomic_write, clear_left, remedy
 
-__all__ = ["CheckpointError", "decode", "encode", "load_weights", "save_weights"]
+__all__ = ["CheckpointError", "decode", "encode", "load_weights", "require_finite", "save_weights"]
 
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".npy", ".npz", ".joblib"}
 PICKLE_STARTS = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, as torch.save writes it", b"\x93NUMPY": "a numpy file"}
@@ -34,17 +34,18 @@ class CheckpointError(UserError):
 
 
 def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write named tensors and JSON-able ``metadata`` to ``path`` (``*.safetensors``), atomically.
+    """Write named tensors and JSON-able ``metadata`` to ``path`` (``*.safetensors``), atomically; one process at a time.
 
     Any device, any strides; what is read back is equal to the bit. Raises :class:`CheckpointError` for a tensor that is not
     finite, metadata that JSON would change (a tuple is taken as a list), or a disk that does not take the file.
     """
-    _require_finite(str(path), tensors)
+    require_finite(str(path), tensors)
     content = encode(tensors, metadata or {})
     try:
+        clear_left(path)
         atomic_write(path, content)
     except OSError as error:
-        raise CheckpointError(f"{error.filename}: {error.strerror}; free some space or choose another folder") from error
+        raise CheckpointError(f"{error.filename}: {error.strerror}: {remedy(error)}") from error
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -61,7 +62,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     tensors, metadata = decode(str(path), content)
-    _require_finite(str(path), tensors)
+    require_finite(str(path), tensors)
     return tensors, metadata
 
 
@@ -116,7 +117,8 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _require_finite(source: str, tensors: Mapping[str, Tensor]) -> None:
+def require_finite(source: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises :class:`CheckpointError` naming ``source`` and the first tensor that holds NaN or infinity."""
     for name, tensor in tensors.items():
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(tensor.isfinite().all()):
             count = int((~tensor.isfinite()).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import typer
 from scidiff.config import Config
 from scidiff.domain import ModelInfo
+from scidiff.tracking import DataInfo
 
 class Train(Config):
     steps: int = 3
@@ -22,6 +24,10 @@ class Recipe(Config):
     domain: str = "toys"
     size: int = 1
     train: Train = Train()
+
+class Task(str):
+    def data(self):
+        return DataInfo("toys", "0" * 64, "nowhere", 3)
 
 class Toys:
     name = "toys"
@@ -56,7 +62,7 @@ class Toys:
         return Recipe
 
     def task(self, recipe):
-        return f"a task of size {recipe.size}"
+        return Task(f"a task of size {recipe.size}")
 
     def demo(self, folder, tracker):
         from scidiff.report import Prose, Section
@@ -99,3 +105,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     for module in set(sys.modules) - before:
         if module.endswith("_domain_module"):
             del sys.modules[module]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow's, made once: making its tables takes seconds."""
+    from support.stores import client
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlruns.db"
+    client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(template: Path, tmp_path: Path) -> str:
+    """A store of its own for each test: an empty database."""
+    shutil.copy(template, tmp_path / "mlruns.db")
+    return f"sqlite:///{tmp_path / 'mlruns.db'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
@@ -215,6 +216,35 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes) -> None:
     assert latest.step == 2
 
 
+def add(store: CheckpointStore, step: int, content: bytes) -> None:
+    """A checkpoint with this content, whose manifest is right about it."""
+    path = store.folder / f"step-{step:09d}-00000000.safetensors"
+    path.write_bytes(content)
+    manifest = {"step": step, "file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (store.folder / f"step-{step:09d}.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_checkpoint_with_values_that_are_not_finite_is_refused_though_its_hashes_are_right(tmp_path: Path, value: float) -> None:
+    store = filled(tmp_path, 2)
+    add(store, 3, encode({"good": torch.ones(2), "average/w": torch.tensor([value, 1.0])}, {}))
+    message = r"step-000000003-.*: the tensor 'average/w' holds 1 values that are NaN or infinite.*Using the checkpoint of step 2"
+    with pytest.warns(CheckpointWarning, match=message):
+        latest = store.latest()
+    assert latest is not None
+    assert same(latest.tensors, {"w": torch.full((50,), 2.0)})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_not_saved_and_displaces_nothing(tmp_path: Path, value: float) -> None:
+    """Else a few such saves would push the last good checkpoint out."""
+    store = filled(tmp_path, 3)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match="the tensor 'w' holds 1 values that are NaN or infinite"):
+        store.save(4, {"w": torch.tensor([value])}, {})
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_all_damaged_is_an_error_and_not_a_new_start(tmp_path: Path) -> None:
     store = filled(tmp_path, 2)
     for path in tmp_path.glob("*.safetensors"):
@@ -266,6 +296,13 @@ def test_sigkill_in_the_middle_of_saves_loses_nothing_that_was_saved(tmp_path: P
         last = latest.step
     CheckpointStore(tmp_path, keep=1).save(last + 1, {}, {})
     assert len(list(tmp_path.iterdir())) == 2, "what the killed saves left is cleared away"
+
+
+def test_weights_clear_away_what_killed_writes_of_them_have_left(tmp_path: Path) -> None:
+    for name in (".w.safetensors.0123abcd.tmp", ".w.safetensors.4567cdef.tmp", ".other.safetensors.0123abcd.tmp", "w.safetensors.tmp"):
+        (tmp_path / name).touch()
+    save_weights(tmp_path / "w.safetensors", {"w": torch.ones(1)})
+    assert {path.name for path in tmp_path.iterdir()} == {"w.safetensors", ".other.safetensors.0123abcd.tmp", "w.safetensors.tmp"}
 
 
 FULL_DISK = """

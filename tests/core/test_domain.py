@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from scidiff.domain import Domain, ModelInfo, find_domains, load_domain, missing_extra_named
+from scidiff.domain import Domain, ModelInfo, find_domains, load_domain, missing_extra_named, service_of
 from scidiff.errors import UserError
 
+SERVICE = """
+from scidiff.domain import Answer
+
+class Ask(Config):
+    n: int = 1
+
+class Toy:
+    @classmethod
+    def request_type(cls):
+        return Ask
+
+    @classmethod
+    def load(cls, weights, device="cpu"):
+        return cls()
+
+    def answer(self, request):
+        return Answer(request.n / 10, iter([{"toy": number} for number in range(request.n)]))
+
+Toys.service = lambda self: Toy
+"""
 
 def test_an_external_plug_in_is_found_without_import_and_keeps_the_contract(install) -> None:
     install()
@@ -26,6 +47,18 @@ def test_our_own_domain_keeps_the_contract() -> None:
     domain = load_domain("molecules")
     assert isinstance(domain, Domain)
     assert domain.name == "molecules"
+
+
+def test_a_plug_in_may_serve_its_models_and_need_not(install) -> None:
+    module = install() / "toy_domain_module.py"
+    with pytest.raises(UserError, match=r"the domain 'toys' has no service, so its models cannot be served: toy_domain_module:DOMAIN .* lacks"):
+        service_of("toys")
+    module.write_text(module.read_text() + SERVICE)
+    del sys.modules["toy_domain_module"]
+    importlib.invalidate_caches()
+    service = service_of("toys")
+    answer = service.load(Path("tiny.safetensors")).answer(service.request_type()(n=3))
+    assert (answer.cost, list(answer.rows)) == (0.3, [{"toy": 0}, {"toy": 1}, {"toy": 2}])
 
 
 def test_an_unknown_domain_lists_the_known(install) -> None:

@@ -93,7 +93,8 @@ def scidiff(*arguments: object) -> Result:
 
 
 def generate(model: Path, out: Path, *more: object) -> Result:
-    return scidiff("molecules", "generate", "-n", 6, "--steps", 3, "--batch-size", 4, "--model", model, "--out", out, *more)
+    asked = ["-n", 6, "--steps", 3, "--batch-size", 4, "--device", "cpu"]
+    return scidiff("molecules", "generate", *asked, "--model", model, "--out", out, *more)
 
 
 def said(result: Result) -> str:
@@ -132,9 +133,15 @@ def test_the_command_makes_numbers_again(tiny_model: Path, tmp_path: Path) -> No
         (["--steps", "0"], "steps = 0: must lie between 1 and 1,000"),
         (["--atoms", "5000"], "atoms = 5000: this model was trained on up to 8"),
         (["--batch-size", "0"], "batch_size = 0: must lie between 1 and 10,000"),
-        (["--device", "tpu"], "--device tpu: known are cpu, cuda and auto"),
+        (["--device", "tpu"], "Invalid value for '--device': 'tpu' is not one of"),
         (["--model", "qm8"], "no model 'qm8'"),
         (["--out", "mols.xyz"], "--out mols.xyz: the name must end in .sdf or .smi"),
+        (["--out", "mols.xyz", "--shards", "2"], "--out mols.xyz: the name must end in .sdf or .smi, or be that of a folder"),
+        (["--format", "smi", "--shards", "2"], "--format smi: --out mols.sdf says otherwise"),
+        (["--shard", "1"], "--shard and --format are for --shards"),
+        (["--shards", "2", "--shard", "2"], "--shard 2: of 2 shards give one from 0 to 1"),
+        (["--shards", "3"], "3 shards of 6 molecules: these are 2 blocks of 4, and a shard is one or more; give at most 2 shards"),
+        (["--shards", "2", "-n", "0"], "n = 0: must lie between 1 and 100,000,000"),
     ],
     ids=str,
 )

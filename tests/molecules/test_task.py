@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from support.molecules import SMALL
+from support.pages import Page, directives
 
 from scidiff.config import validate
 from scidiff.config.reader import apply_overrides, read_yaml
@@ -135,12 +136,18 @@ def test_molecules_that_cannot_be_trained_on_are_left_out() -> None:
 
 def test_a_preview_measures_and_draws(tiny_task: MoleculeTask, tmp_path: Path) -> None:
     first = tiny_task.preview(tiny_task.denoiser, tmp_path / "previews", 120)
-    assert [path.name for path in first.files] == ["step-0000120.png"]
+    assert [path.name for path in first.files] == ["step-0000120.png", "step-0000120.html"]
     with Image.open(first.files[0]) as picture:
         assert picture.format == "PNG"
     again = tiny_task.preview(tiny_task.denoiser, tmp_path, 120)
     assert first.metrics == again.metrics
-    assert first.files[0].read_bytes() == again.files[0].read_bytes()
+    assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in again.files]
+    page = first.files[1].read_text()
+    parsed = Page(page)
+    assert (directives(parsed)["default-src"], directives(parsed)["img-src"]) == (["'none'"], ["data:"])  # it can load nothing
+    shown = parsed.data()["molecules"]
+    assert [molecule["caption"] for molecule in shown] == [f"molecule {number}" for number in range(8)]
+    assert len(page) < 2**20
 
 
 def test_the_header_builds_the_model_again(tiny_task: MoleculeTask, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ Records come in the order of QM9's own numbers, the 3,054 molecules that failed 
 
 from __future__ import annotations
 
+import bz2
 import csv
 import importlib.util
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,7 @@ _COLUMNS = ("Index", "SMILES", "Elements", "XYZ_Ang", "RotA_GHz", "Heatcapacity_
 BLOCK = 128
 """Consecutive records that one worker takes."""
 _MAX_XYZ = 1 << 16  # bytes; QM9's own records are under 4 kB
+_MAX_ARCHIVE, _MAX_READ = 1 << 30, 1 << 20  # bytes, unpacked: of all, and at once (a header may claim any length); QM9 has 0.5 GB
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ class Source:
     def _members(self) -> Iterator[_Lazy]:
         skip = _uncharacterized(self.path.parent)
         try:
-            with tarfile.open(self.path) as archive:
+            with _Capped(self.path) as content, tarfile.open(fileobj=content, mode="r:") as archive:
                 for member in archive:  # the public archive is sorted by number
+                    _check_member(self.path, member)
                     name = Path(member.name).name
                     if not member.isfile() or not re.fullmatch(r"dsgdb9nsd_\d+\.xyz", name) or _number(name) in skip:
                         continue
@@ -125,6 +129,46 @@ class Source:
                     yield _Lazy(f"{self.path}:{name}", stream.read(_MAX_XYZ).decode("ascii", "replace"))
         except (tarfile.TarError, EOFError, OSError) as error:
             raise UserError(f"{self.path}: not a readable archive ({error}); fetch it again, or {INSTALL}") from None
+
+
+class _Capped:
+    """What an archive unpacks to, as ``tarfile`` reads it, and no more of it than ``_MAX_ARCHIVE`` bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: IO[bytes] = bz2.open(path) if path.suffix == ".bz2" else path.open("rb")  # noqa: SIM115 - closed on leaving
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1) -> bytes:
+        self._check(self.tell() + size, size)
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._check(offset)
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def _check(self, end: int, size: int = 0) -> None:
+        if not 0 <= size <= _MAX_READ or end > _MAX_ARCHIVE:
+            limit = f"{_MAX_ARCHIVE >> 30} GiB"
+            raise UserError(f"{self._path}: refused, as it unpacks to more than {limit}, which QM9 does not; fetch it again, or {INSTALL}")
+
+
+def _check_member(path: Path, member: tarfile.TarInfo) -> None:
+    """Nothing is unpacked to the disk; but an archive with such members is not QM9's."""
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or member.issym() or member.islnk():
+        kind = f"a link to {member.linkname!r}" if member.linkname else "a name that leads out of it"
+        raise UserError(f"{path}: refused, as its member {member.name!r} is {kind}; fetch it again, or {INSTALL}")
+    if member.offset_data + member.size > _MAX_ARCHIVE:
+        raise UserError(f"{path}: refused, as its member {member.name!r} claims {member.size:,} bytes; fetch it again, or {INSTALL}")
 
 
 class _Lazy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scidiff_molecules.sdf.reading import STATUS, ReadFailure, read_sdf, sanitize_fault
 from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
-from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, unpack
+from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, unpack
 
 __all__ = [
     "STATUS",
@@ -14,6 +14,7 @@ __all__ = [
     "Structure",
     "atomic_text",
     "build_mol",
+    "mol_block",
     "read_sdf",
     "sanitize_fault",
     "structure_of",

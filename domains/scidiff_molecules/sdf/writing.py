@@ -14,6 +14,7 @@ from typing import Protocol, TextIO, runtime_checkable
 from rdkit import Chem, rdBase
 
 from scidiff.errors import UserError
+from scidiff.files import discard, naming
 from scidiff_molecules.sdf.reading import FAILED, STATUS, sanitize_fault
 from scidiff_molecules.sdf.structure import coordinate_fault
 
@@ -57,13 +58,14 @@ def atomic_text(path: str | Path) -> Iterator[TextIO]:
         raise UserError(f"{path}: is a folder; a file name is needed")
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with naming(path):
+            with part.open("x", encoding="utf-8", newline="\n") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise
 
 
@@ -105,7 +107,7 @@ class SdfWriter:
         if self._file is None:
             raise ValueError("SdfWriter.write outside of its with block")
         mol, reason = unpack(item)
-        block, fault = _mol_block(mol, reason)
+        block, fault = mol_block(mol, reason)
         fields: dict[str, object] = {}
         if mol is not None:
             fields |= mol.GetPropsAsDict(includePrivate=False, includeComputed=False)
@@ -119,7 +121,7 @@ class SdfWriter:
         self.failed += fault is not None
 
 
-def _mol_block(mol: Chem.Mol | None, reason: str | None) -> tuple[str, str | None]:
+def mol_block(mol: Chem.Mol | None, reason: str | None) -> tuple[str, str | None]:
     """Mol block, bonds and charges as they stand, and what is wrong with the molecule."""
     if mol is None:
         return Chem.MolToMolBlock(Chem.Mol()), reason or "no molecule"

@@ -54,7 +54,9 @@ def check_names(methods: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(methods))
 
 
-def fit_ours(windows: Windows, options: dict[str, Any], recipe: Recipe | None, steps: int | None, seed: int) -> tuple[Forecaster, float]:
+def fit_ours(
+    windows: Windows, options: dict[str, Any], recipe: Recipe | None, steps: int | None, seed: int, device: str = "cpu"
+) -> tuple[Forecaster, float]:
     """A forecaster fitted on what was known before the first window, and the seconds it took."""
     panel = windows.before(0)
     if recipe is not None:
@@ -64,7 +66,8 @@ def fit_ours(windows: Windows, options: dict[str, Any], recipe: Recipe | None, s
     if columns.layout == "wide" and not columns.multivariate and frame.get("targets") is not None:
         frame["targets"] = list(columns.targets)
     began = time.perf_counter()
-    forecaster = Forecaster(windows.horizon, recipe=recipe, steps=steps, seed=seed if recipe is None else None, **frame).fit(panel)
+    made = Forecaster(windows.horizon, recipe=recipe, steps=steps, seed=seed if recipe is None else None, **frame)
+    forecaster = made.fit(panel, device=device)
     return forecaster, time.perf_counter() - began
 
 

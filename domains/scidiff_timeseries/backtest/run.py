@@ -39,6 +39,7 @@ def backtest(
     steps: int | None = None,
     calls: int | None = None,
     seasons: Sequence[int] | None = None,
+    device: str = "cpu",
     **frame: Any,
 ) -> Backtest:
     """Forecast ``rolls`` windows at the end of the data, and compare.
@@ -59,6 +60,7 @@ def backtest(
         steps: optimiser steps of the fit; 0 is the base law alone.
         calls: network calls a forecast.
         seasons: of the baselines, in steps; None takes the frequency's. The first is that of MASE.
+        device: of the fit, and of what it fitted: cpu, cuda or auto.
         frame: how the frame is laid out, as :func:`~scidiff_timeseries.panel.read_frame` takes it.
 
     Raises:
@@ -75,7 +77,7 @@ def backtest(
     if OURS not in names:
         forecaster = None
     elif forecaster is None:
-        forecaster, fit_seconds = fit_ours(windows, options, recipe, steps, seed)
+        forecaster, fit_seconds = fit_ours(windows, options, recipe, steps, seed, device)
     with late_bar("backtest", len(names) * rolls * len(windows.kept)) as bar, standing_in() as stand_ins:
         scores, failures = _compare(windows, asked, forecaster, fit_seconds, bar)
     fitted = "" if forecaster is None else training_of(forecaster, windows, given)

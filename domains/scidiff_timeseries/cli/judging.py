@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from scidiff.cli.options import Device
 from scidiff.errors import UserError
 from scidiff_timeseries.cli.fitting import Tracking
 from scidiff_timeseries.cli.options import STEPS, Calls, Data, Given, Number, Seed, file_of, open_data, with_columns
@@ -31,6 +32,7 @@ def backtest(
     season: Annotated[list[int] | None, typer.Option(min=1, help="Of the baselines, in steps (default: the frequency's).")] = None,
     seed: Seed = 0,
     calls: Calls = None,
+    device: Device = "auto",
     tracking_uri: Tracking = None,
 ) -> None:
     """Rolling windows of ours beside baselines: one table with intervals, one picture, one page; all in MLflow."""
@@ -42,11 +44,11 @@ def backtest(
     from scidiff_timeseries.cli.show import scores
     from scidiff_timeseries.forecaster import Forecaster
 
-    fitted = None if model is None else Forecaster.load(model)
+    fitted = None if model is None else Forecaster.load(model, device=device)
     source = open_data(data, given, {} if fitted is None else fitted.metadata)
     asked: dict[str, Any] = {"methods": method or METHODS, "n_paths": n, "seed": seed, "calls": calls, "seasons": season}
     with in_words_of(file_of(data)):
-        result = judge(source.df, horizon, rolls, forecaster=fitted, steps=0 if base_law else steps, **asked, **source.frame)
+        result = judge(source.df, horizon, rolls, forecaster=fitted, steps=0 if base_law else steps, device=device, **asked, **source.frame)
     params, tags = {"data": source.title, "model": model}, {"scidiff.domain": "timeseries"}
     out.mkdir(parents=True, exist_ok=True)
     with Tracker.start(out.name, out, params, tags, tracking_uri, resume=False) as tracker:

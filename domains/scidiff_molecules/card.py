@@ -1,0 +1,98 @@
+"""What a model card says of molecule models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rdkit import Chem
+
+from scidiff.card import DATA, DOES, LIMITS, MISUSE, USE, CardSection, code, measured, table
+from scidiff_molecules.registry import WEIGHTS
+
+CITATION = (
+    "R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Scientific Data 1, 140022 (2014), https://doi.org/10.1038/sdata.2014.22"
+)
+SOURCES = {
+    "qm9": "QM9 (through the package qm9pack): the training split of 100,000 molecules that EDM's permutation draws",
+    "sample": "the sample of QM9 in the package: 3,000 molecules of its training split",
+}
+
+
+def sections(metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardSection]:
+    """For :class:`scidiff.card.DescribesModels`."""
+    return [
+        CardSection(DOES, _does(metadata)),
+        CardSection(DATA, _data(metadata)),
+        CardSection(LIMITS, _limits(metadata)),
+        CardSection(USE, USES),
+        CardSection(MISUSE, MISUSES),
+        *measured(WEIGHTS, weights_sha256),
+    ]
+
+
+def _does(metadata: Mapping[str, Any]) -> str:
+    implicit = metadata.get("data", {}).get("hydrogens") == "implicit"
+    hydrogens = (
+        "Hydrogens are implicit: an atom's label is its element, its number of hydrogens and its charge. They are placed afterwards, at QM9's "
+        "mean lengths."
+        if implicit
+        else "Hydrogens are atoms like all others."
+    )
+    return (
+        "Generates 3D molecules from noise: positions, elements, charges and bonds from one joint diffusion, by an E(3)-equivariant attention "
+        f"network. {hydrogens} The number of atoms is drawn as often as it occurs in the training data, or given. Nothing else is asked for: "
+        "it knows no property, no target and no scaffold."
+    )
+
+
+def _data(metadata: Mapping[str, Any]) -> str:
+    said = metadata.get("data", {})
+    source = SOURCES.get(said.get("source"))
+    rows = [("source", source or f"the user's own molecules, {code(Path(str(said.get('path') or 'unknown')).name)}")]
+    rows += [("molecules trained on", f"{metadata.get('molecules', 0):,}"), ("hydrogens", code(said.get("hydrogens", "unknown")))]
+    if source is None:
+        rows.append(("licence", "not known here: whoever passes the model on states that of the data"))
+    else:
+        rows += [("licence", "CC0 1.0 (public domain); please cite the paper"), ("paper", CITATION)]
+    return table(("", ""), rows)
+
+
+def _limits(metadata: Mapping[str, Any]) -> str:
+    statistics = metadata.get("statistics", {})
+    tokens, sizes = statistics.get("tokens", []), statistics.get("sizes", [])
+    atoms = "heavy atoms" if metadata.get("data", {}).get("hydrogens") == "implicit" else "atoms"
+    symbols = Chem.GetPeriodicTable().GetElementSymbol
+    elements = ", ".join(symbols(number) for number in sorted({int(token[0]) for token in tokens}))
+    charges = ", ".join(f"{charge:+d}" if charge else "0" for charge in sorted({int(token[1]) for token in tokens}))
+    seen = [size for size, count in enumerate(sizes) if count]
+    own = metadata.get("data", {}).get("source") not in SOURCES
+    lines = [
+        f"Elements {elements}; formal charges {charges}. No other atom can come out.",
+        f"Trained on {min(seen)} to {max(seen)} {atoms}. More can be asked for (up to four times as many); that was not tested."
+        if seen
+        else "Sizes are unknown.",
+        *(OWN if own else QM9),
+        "Not tested: energies and forces of what it makes, stereochemistry, ring strain, toxicity, synthesis; molecules unlike its data's.",
+        "Some molecules fail (see what was measured). They are returned marked, never dropped.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+QM9 = (
+    "Molecules are like QM9's: small, neutral as a whole, each in one minimum of the gas phase. A stable molecule need not be one that can be "
+    "made.",
+    "Much of what it makes is in QM9, whose training set is a large part of all such molecules: novelty is no merit here.",
+)
+OWN = (
+    "What it makes is like the molecules of that file; with few of them it may repeat them. A stable molecule need not be one that can be "
+    "made.",
+)
+
+USES = """- Research on generative models: a baseline that is measured, a start for fine-tuning, a subject for samplers.
+- Teaching, and tests of software that takes molecules."""
+
+MISUSES = """- Decisions about what to make, take or release. It predicts no property of a molecule, and none of what it makes was screened.
+- Drug-like or larger molecules, salts, metals, proteins: they are outside its data.
+- The search for harmful substances. A user who publishes molecules answers for what they are."""

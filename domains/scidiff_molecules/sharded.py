@@ -1,0 +1,97 @@
+"""Molecules in shards: what a million of them depend on, and how some of them are written."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rdkit
+import torch
+
+from scidiff import __version__
+from scidiff.shards import Advance, Plan, Shards, Target, Written, digest, use_own_gpu
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.output import writer
+from scidiff_molecules.registry import find_model
+
+__all__ = ["FAILED", "PART", "MoleculeShards", "sharded"]
+
+FAILED = "do not sanitise"
+PART = 1000
+"""Molecules in one shard, about, where nobody says how many shards there are."""
+
+
+def sharded(
+    target: Target,
+    n: int,
+    model: str,
+    device: str,
+    asked: Mapping[str, Any],
+    shards: int | None,
+    shard: int | None,
+    options: Mapping[str, object],
+) -> tuple[Shards, Callable[[Path], int]]:
+    """The work of ``scidiff molecules generate`` with these ``options``, and a trial of one block of it.
+
+    ``asked``: arguments of :meth:`MoleculeGenerator.stream`. ``shards`` None: one process makes one file, in parts of :data:`PART`. Raises
+    UserError for what :meth:`MoleculeGenerator.stream` refuses, and for more shards than blocks.
+    """
+    use_own_gpu()
+    weights = find_model(model)  # once: an alias may move
+    generator = MoleculeGenerator.load(weights, device=device)
+    generator.check(n, **{name: value for name, value in asked.items() if name != "seed"})
+    made = MoleculeShards(generator, weights, model, dict(asked))
+    first, block = asked["first"], asked["batch_size"]
+    blocks = -(-(first + n) // block) - first // block
+    command = [str(word) for name, value in {**options, "--shards": shards}.items() if value is not None for word in (name, value)]
+    plan = Plan.of(
+        what="molecules", n=n, first=first, block=block, shards=min(-(-n // PART), blocks) if shards is None else shards,
+        suffix=target.suffix, about=made.about(), command=("scidiff", "molecules", "generate", *command),
+    )  # fmt: skip
+    work = Shards(plan, target, made.write, made.made_on(), shard, shared=shards is not None)
+    return work, lambda path: made.trial(path, plan.blocks.start * block)
+
+
+@dataclass(frozen=True)
+class MoleculeShards:
+    """Writes molecules of any ids. ``weights``: the file of the model that was asked for as ``model``."""
+
+    generator: MoleculeGenerator
+    weights: Path
+    model: str
+    asked: dict[str, Any]
+
+    def about(self) -> dict[str, Any]:
+        """Everything that the molecules, and the bytes that say so, depend on."""
+        steps = self.asked["steps"] or self.generator.sampler.steps
+        sampler = self.generator.sampler.model_copy(update={"steps": steps}).model_dump(mode="json")
+        model = {"model": self.model, "model_sha256": digest(self.weights)}
+        return {**model, "seed": self.asked["seed"], "atoms": self.asked["atoms"], "sampler": sampler}
+
+    def made_on(self) -> dict[str, str]:
+        """What may change their last bits."""
+        device = self.generator.device
+        cuda = device.type == "cuda"
+        where = torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()}), {torch.get_num_threads()} threads"
+        python = ".".join(map(str, sys.version_info[:2]))
+        return {"device": where, "torch": torch.__version__, "rdkit": rdkit.__version__, "scidiff": __version__, "python": python}
+
+    def write(self, path: Path, ids: range, advance: Advance) -> Written:
+        """The molecules of these ids to a file, which appears whole or not at all."""
+        stream = self.generator.stream(len(ids), **{**self.asked, "first": ids.start})
+        properties = {"seed": self.asked["seed"], "model": self.model, "calls": self.generator.calls(self.asked["steps"])}
+        with writer(path) as file:
+            for molecule in stream:
+                file.write(molecule, properties)
+                advance(1)
+        return Written({"molecules": len(ids), FAILED: file.failed})
+
+    def trial(self, path: Path, first: int) -> int:
+        """One block to a file; how many molecules it has."""
+        count = self.asked["batch_size"]
+        self.write(path, range(first, first + count), lambda count: None)
+        return count
