@@ -4,7 +4,7 @@ heavy when it is called.
 
 from __future__ import annotations
 
-from scidiff.cli import demo, launch, merge, models, runs, sweep, track, train  # noqa: F401 - they add their commands
+from scidiff.cli import demo, launch, merge, models, runs, sweep, track, train
 from scidiff.cli.app import app, main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "demo", "launch", "main", "merge", "models", "runs", "sweep", "track", "train"]

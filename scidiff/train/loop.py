@@ -42,9 +42,9 @@ def fit(
 ) -> Path:
     """Train, and return the path of the final averaged weights, ``folder/weights.safetensors``.
 
-    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. ``until``: a step to end at, while the schedules follow
-    ``config``: how a run that a clock ended is repeated. Under torchrun or srun every process calls this; the
-    first one writes and logs. Raises :class:`Diverged` before a step whose loss or gradient is not finite, :class:`Terminated` (after
+    Continues from the newest good checkpoint in ``folder/checkpoints`` if ``resume``. ``until``: a step to end at, while the schedules
+    follow ``config``: how a run that a clock ended is repeated. Under torchrun or srun every process calls this; the first one writes and
+    logs. Raises :class:`Diverged` before a step whose loss or gradient is not finite, :class:`Terminated` (after
     saving) on SIGTERM, UserError for a batch size larger than the data or a checkpoint of another model.
     """
     batches_per_epoch(len(task.sizes), config.batch_size)
@@ -85,8 +85,9 @@ def _train(run: Session, end: int) -> bool:
             if config.max_seconds is not None:
                 done = done or run.ranks.tell(b"1" if run.elapsed - before >= limit else b"0") == b"1"
     told = told or (run.ranks.world == 1 and run.stop)  # it came after the last gradient
-    if run.step not in run.store.steps():
+    if run.saved != run.step:
         run.save()
+    run.ranks.tell(b"")  # wait for the save: launchers end the first rank when another one has left
     return told
 
 

@@ -42,6 +42,7 @@ class Session:
     step: int = 0
     elapsed: float = 0.0
     skipped: int = 0
+    saved: int | None = None
     stop: bool = False
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     epoch: tuple[int, Tensor] | None = None
@@ -92,6 +93,7 @@ class Session:
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint, on the first rank."""
+        self.saved = self.step
         if self.ranks.is_first:
             self.store.save(self.step, *self.snapshot(), best=best)
 
@@ -116,7 +118,7 @@ class Session:
             remedy = "continue with the configuration it was made with, or start anew in another folder"
             raise CheckpointError(f"{found.path}: the checkpoint is of another model: {remedy} ({error})") from error
         restore_optimizer(self.optimizer, _part(found, "optimizer"), found.state["optimizer"])
-        self.step, self.elapsed = found.step, found.state["elapsed"]
+        self.step, self.saved, self.elapsed = found.step, found.step, found.state["elapsed"]
         self.sums.update(found.state.get("sums", {}))
         self.skipped = found.state.get("skipped", 0)
         self.accumulator.room.size = found.state.get("rows")

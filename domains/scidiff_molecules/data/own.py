@@ -10,8 +10,8 @@ from rdkit import Chem, rdBase
 
 from scidiff.errors import UserError
 from scidiff.random import permutation
-
 from scidiff_molecules.sdf import ReadFailure, read_sdf
+
 from .bonds import Bonds
 from .build import flat_dataset
 from .dataset import MoleculeDataset
