@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,16 +82,16 @@ def write_paths(paths: SamplePaths, path: Path) -> tuple[int, tuple[int, ...]]:
 def _write_rows(frame: pd.DataFrame, series: Sequence[np.ndarray], path: Path) -> None:
     import io
 
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from scidiff.shards.rows import write_sections
 
-    # What pandas says of a frame in its files, attrs included; it would say another type of a column of text without rows.
-    little: bytes = frame.iloc[:1].to_parquet(index=False)
-    about = pq.read_schema(io.BytesIO(little)).metadata
-    tables = (pa.Table.from_pandas(frame.iloc[rows[0] : rows[-1] + 1], preserve_index=False) for rows in series)
-    write_sections(path, (table.replace_schema_metadata(about) for table in tables))
+    def table(rows: np.ndarray) -> Any:
+        """As pandas makes one, with what its files say of a frame, attrs included."""
+        content: bytes = frame.iloc[rows[0] : rows[-1] + 1].to_parquet(index=False)
+        return pq.read_table(io.BytesIO(content))
+
+    write_sections(path, map(table, series))
 
 
 def _write_text(frame: pd.DataFrame, series: Sequence[np.ndarray], path: Path) -> tuple[int, tuple[int, ...]]:

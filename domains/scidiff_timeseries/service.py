@@ -119,7 +119,7 @@ class TimeSeriesService:
         frame = _frame(request.records)
         options: dict[str, Any] = {"freq": self.forecaster.frequency, **self.forecaster.frame}
         name = options.get("id", "unique_id")
-        count = frame[name].nunique() if name in frame and options.get("layout") != "wide" else 1
+        count: Any = frame[name].nunique() if name in frame and options.get("layout") != "wide" else 1
         if count > MAX_SERIES:
             raise UserError(f"the records are of {count:,} series; the limit is {MAX_SERIES}: send less at a time")
         panel = read_frame(frame, **options)

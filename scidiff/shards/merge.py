@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections import Counter, defaultdict
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from scidiff.errors import UserError
 from scidiff.files import TEMPORARY, sync_folder
 from scidiff.shards.folder import Done, ShardFolder
+from scidiff.shards.lock import locked
 from scidiff.shards.plan import named
 
 __all__ = ["Merged", "merge", "remarks"]
@@ -120,7 +122,19 @@ def _notes(done: Sequence[Done]) -> Iterator[str]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    """A name beside ``path`` to write to, which then takes its place. What a killed process left of such, perhaps gigabytes, is removed."""
+    with locked(path.with_name(f".{path.name}.lock")) as held:
+        if held == "another's":
+            raise UserError(f"--out {path}: another process is merging to it: wait for it")
+        if held == "mine":
+            for stale in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+                stale.unlink(missing_ok=True)
+        with _renamed(path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}"), path) as temporary:
+            yield temporary
+
+
+@contextmanager
+def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("rb+") as stream:

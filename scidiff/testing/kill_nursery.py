@@ -33,7 +33,7 @@ MAX_TOLD = 20
 @dataclass
 class Training:
     """One training that is killed: its folder; of every kill the process it ended, its plan, and whether a checkpoint was there then; what
-    was found different, and after which process."""
+    was found different, and after which process; whether it came to its end."""
 
     folder: Path
     processes: int = 0
@@ -42,6 +42,7 @@ class Training:
     differences: list[tuple[int, Difference]] = field(default_factory=list[tuple[int, Difference]])
     logged: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
     found: Found | None = None
+    ended: bool = False
 
     @property
     def run(self) -> Path:
@@ -109,8 +110,8 @@ class Nursery:
                 training.kills.append((training.processes - 1, planned, training.start > 0))
                 tell({"kill": planned.kind})
         if training.stands:
-            self._process(training, Plan(), known)
-            if training.stands:
+            training.ended = self._process(training, Plan(), known) and training.stands
+            if training.ended:
                 last = training.processes
                 training.differences += [(last, difference) for difference in known.at_end(training.run, training.logged)]
         if not training.differences:
@@ -153,8 +154,8 @@ def report(name: str, steps: int, trainings: list[Training], seconds: float) -> 
         trainings=len(trainings),
         kills=dict(Counter(planned.kind for _, _, planned, _ in kills)),
         fsyncs=dict(Counter(planned.fsync for _, _, planned, _ in kills if planned.fsync is not None)),
-        continued=sum(training.stands for training, *_ in kills),
-        from_checkpoint=sum(training.stands and saved for training, _, _, saved in kills),
+        continued=sum(training.ended for training, *_ in kills),
+        from_checkpoint=sum(training.ended and saved for training, _, _, saved in kills),
         terminated=sum(training.terms for training in trainings),
         equal={thing: sum(training.equals(process, thing) for training, process, *_ in kills) for thing in THINGS},
         seconds=seconds,

@@ -120,6 +120,12 @@ class CheckpointStore:
             raise CheckpointError(f"{self.folder}: no checkpoint can be used; move the folder away to start anew\n  {listed}")
         return None
 
+    def tidy(self, found: Checkpoint) -> None:
+        """Clear away what a save that was killed did not come to: checkpoints too many, files that belong to none. ``found`` is what
+        :meth:`latest` gave; where a later one is damaged, all stay as they are."""
+        if self.steps()[-1:] == [found.step]:
+            self._tidy(found.step)
+
     def best(self) -> Checkpoint | None:
         """The checkpoint that was last called the best, or ``None``. Raises :class:`CheckpointError` when it is damaged."""
         step = self._best_step()

@@ -66,6 +66,8 @@ class Session:
     def resume(self) -> None:
         """Continue from the newest good checkpoint, if there is one: the first rank reads it, and tells the others."""
         found = self.store.latest() if self.ranks.is_first else None
+        if found is not None:
+            self.store.tidy(found)
         if self.ranks.world > 1:
             content = None if found is None else encode(found.tensors, {"step": found.step, "state": found.state})
             told = self.ranks.tell(content)

@@ -177,6 +177,28 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert same(latest.tensors, {"w": torch.full((50,), 5.0)})
 
 
+def test_what_a_killed_save_did_not_clear_away_is_cleared_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But never on the word of a damaged one."""
+    store = filled(tmp_path, 3, keep=1)
+    with monkeypatch.context() as killed:
+        killed.setattr(CheckpointStore, "_tidy", lambda self, step: None)
+        store.save(4, {"w": torch.full((50,), 4.0)}, {"step": 4})
+    (tmp_path / ".step-000000005-0.safetensors.0.tmp").touch()
+    newest = next(tmp_path.glob("step-000000004-*.safetensors"))
+    flip(newest)
+    with pytest.warns(CheckpointWarning, match="Using the checkpoint of step 3"):
+        found = store.latest()
+    assert found is not None
+    store.tidy(found)
+    assert store.steps() == [3, 4]
+    flip(newest)
+    found = store.latest()
+    assert found is not None
+    store.tidy(found)
+    assert store.steps() == [4]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert CheckpointStore(tmp_path / "absent").latest() is None
     with pytest.raises(CheckpointError, match="keep=0"):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from scidiff import __version__
 from scidiff.cli import app
 from scidiff.errors import UserError
 from scidiff.tour import tour
+from scidiff.train.weights import load_weights, save_weights
 
 
 @pytest.fixture
@@ -138,19 +138,22 @@ def test_a_tour_is_one_page_and_one_run_and_skips_a_domain_that_lacks_something(
 
 
 def test_train_reads_the_recipe_of_its_domain_and_tracks_the_run(scidiff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fit(task, config, folder, log, *, device, resume):
+    import torch
+
+    from scidiff.train import run as runs
+
+    def fit(task, config, folder, log, *, device, resume, **_):
         log.log_metrics({"loss": config.steps}, 1)
-        (folder / "weights.safetensors").write_text(f"{task}, {config.steps} steps on {device}, resume {resume}")
+        about = {"domain": "toys", "told": f"{task}, {config.steps} steps on {device}, resume {resume}"}
+        save_weights(folder / "weights.safetensors", {"w": torch.ones(1)}, about)
         return folder / "weights.safetensors"
 
-    loop = types.ModuleType("scidiff.train.loop")
-    monkeypatch.setattr(loop, "fit", fit, raising=False)
-    monkeypatch.setitem(sys.modules, "scidiff.train.loop", loop)
+    monkeypatch.setattr(runs, "fit", fit)
     (tmp_path / "recipe.yaml").write_text("domain: toys\nsize: 5\n")
     done = scidiff("train", "recipe.yaml", "train.steps=7", "--device", "cpu", "--tracking-uri", "off", "--no-resume")
     assert done.exit_code == 0, done.stderr
     run = tmp_path / "runs" / "recipe"
-    assert (run / "weights.safetensors").read_text() == "a task of size 5, 7 steps on cpu, resume False"
+    assert load_weights(run / "weights.safetensors")[1]["told"] == "a task of size 5, 7 steps on cpu, resume False"
     assert (run / "recipe.yaml").read_text() == "domain: toys\nsize: 5\ntrain:\n  steps: 7\n"
     spool = (run / "tracking" / "spool.jsonl").read_text()
     assert '"train.steps": "7"' in spool
