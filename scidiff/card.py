@@ -132,7 +132,8 @@ def _summary(file: WeightsFile) -> str:
         rows.append(("trained", f"{said['step']:,} steps{took}"))
     start = said.get("init")
     if isinstance(start, Mapping):
-        rows.append(("started from", f"{code(start.get('model'))}, weights {code(start.get('sha256'))}: what its card says holds for this as well"))
+        known = f"{code(start.get('model'))}, weights {code(start.get('sha256'))}"
+        rows.append(("started from", f"{known}: what its card says holds for this model as well"))
     rows += [("SHA-256 of the weights", f"`{file.weights_sha256}`"), ("SHA-256 of the file", f"`{file.sha256}`")]
     return table(("", ""), rows)
 
@@ -162,7 +163,7 @@ def _measured(run: RunFacts | None) -> str:
         rows.append((code(name), f"{value:.5g}", interval, f"{step:,}"))
     if not rows:
         return ""
-    note = "The last value of each. `valid/`: data not trained on; `sample/`: generated; `final/`: fitted after training, on validation data."
+    note = "The last value of each. `valid/`: data not trained on; `sample/`: generated; `final/`: fitted afterwards, to validation data."
     return f"{note}\n\n{table(('figure', 'value', '95 % interval', 'step'), rows)}"
 
 

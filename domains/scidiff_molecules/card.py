@@ -35,15 +35,15 @@ def sections(metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardS
 def _does(metadata: Mapping[str, Any]) -> str:
     implicit = metadata.get("data", {}).get("hydrogens") == "implicit"
     hydrogens = (
-        "Hydrogens are implicit: an atom's label is its element, its number of hydrogens and its charge. They are placed afterwards, at QM9's "
-        "mean lengths."
+        "Hydrogens are implicit: an atom's label is its element, its number of hydrogens and its charge. They are placed afterwards, at "
+        "QM9's mean lengths."
         if implicit
         else "Hydrogens are atoms like all others."
     )
     return (
-        "Generates 3D molecules from noise: positions, elements, charges and bonds from one joint diffusion, by an E(3)-equivariant attention "
-        f"network. {hydrogens} The number of atoms is drawn as often as it occurs in the training data, or given. Nothing else is asked for: "
-        "it knows no property, no target and no scaffold."
+        "Generates 3D molecules from noise: positions, elements, charges and bonds from one joint diffusion, by an E(3)-equivariant "
+        f"attention network. {hydrogens} The number of atoms is drawn as often as it occurs in the training data, or given. Nothing else "
+        "is asked for: it knows no property, no target and no scaffold."
     )
 
 
@@ -81,8 +81,8 @@ def _limits(metadata: Mapping[str, Any]) -> str:
 
 
 QM9 = (
-    "Molecules are like QM9's: small, neutral as a whole, each in one minimum of the gas phase. A stable molecule need not be one that can be "
-    "made.",
+    "Molecules are like QM9's: small, neutral as a whole, each in one minimum of the gas phase. A stable molecule need not be one that can "
+    "be made.",
     "Much of what it makes is in QM9, whose training set is a large part of all such molecules: novelty is no merit here.",
 )
 OWN = (

@@ -61,8 +61,9 @@ def _calibration(metadata: Mapping[str, Any]) -> str:
     if not found.get("windows"):
         return ""
     rows = [(name, f"{found[key]:.4g}") for key, name in _CALIBRATION.items() if key in found]
-    rows += [(f"coverage of central {100 * float(level):.0f} % intervals", f"{100 * share:.1f} %") for level, share in found["coverage"].items()]
-    note = f"On the {found['windows']:,} validation windows that strengths and temperature were chosen on; so they flatter the model somewhat."
+    shares = found["coverage"].items()
+    rows += [(f"coverage of central {100 * float(level):.0f} % intervals", f"{100 * share:.1f} %") for level, share in shares]
+    note = f"On the {found['windows']:,} validation windows that strengths and temperature were chosen on, so they flatter the model."
     return f"{note}\n\n{table(('figure', 'value'), rows)}"
 
 
@@ -80,11 +81,11 @@ def _limits(metadata: Mapping[str, Any]) -> str:
     known = max((one["end"]["utc"] for one in series), default=None)
     after = f"It knows nothing after {code(known)}" if known else "It knows nothing after its data"
     lines = [
-        f"Judged on {windows['horizon']:,} steps ahead. More are drawn window by window, each path given what it holds so far; that far ahead its "
-        "coverage was not measured.",
+        f"Judged on {windows['horizon']:,} steps ahead. More are drawn window by window, each path given what it holds so far; that far "
+        "ahead its coverage was not measured.",
         f"{after}: a law that has changed since is one that it has not seen.",
         "Frequency and channels are those above; others are refused. A new series gets a base law of its own, which was not tested on it.",
-        "Innovations are Gaussian up to what the network corrects: extremes beyond those of the training period may be too rare in its paths.",
+        "Innovations are Gaussian up to what the network corrects: extremes beyond those of the training period may be too rare.",
         "Relations between different series are not modelled, only those between channels of one system.",
         "Coverage of its intervals is an average over windows: in quiet and in wild times it can be off in either direction.",
     ]

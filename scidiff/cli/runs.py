@@ -15,6 +15,7 @@ from scidiff.cli.options import TrackingUri
 from scidiff.errors import UserError
 
 RUN = "A run's folder, its id in MLflow, or runs:/ID."
+WHERE = "Where the data are now: data.path=FILE; or the model to start from: init=MODEL."
 STATES = {"same": "green", "differs": "yellow", "unknown": "dim"}
 
 
@@ -51,7 +52,7 @@ def compare(
 @app.command()
 def reproduce(
     run: Annotated[str, typer.Argument(help=RUN)],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="data.KEY=VALUE", help="Where the data are now: data.path=FILE (or init=MODEL, the model to start from).")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help=WHERE)] = None,
     out: Annotated[Path | None, typer.Option(help="The repetition's folder (default: runs/NAME-again-ID).")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute (default: as the run).")] = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat it although the data are others.")] = False,
@@ -156,6 +157,7 @@ def _tell(console: Any, found: Any) -> None:
         console.print(f"equal to the bit: {what}{course.values:,} values of {course.metrics:,} metrics{unsaid}", style="bold green")
         return
     equal = course.metrics - len(course.parted)
-    console.print(f"not equal: weights {weights}; {len(course.parted):,} of {course.metrics:,} metrics differ, {equal:,} are equal to the bit")
+    parted = f"{len(course.parted):,} of {course.metrics:,} metrics differ"
+    console.print(f"not equal: weights {weights}; {parted}, {equal:,} are equal to the bit", soft_wrap=True)
     if found.same_weights is False:
         console.print(f"weights of the run {found.weights[0]}, of the repetition {found.weights[1]}", style="dim", soft_wrap=True)

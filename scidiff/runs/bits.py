@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scidiff.runs.record import Logged, is_clock
 
-__all__ = ["Parted", "Course", "compare_bits", "ulps"]
+__all__ = ["Course", "Parted", "compare_bits", "ulps"]
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ REPORT = "reproduction.json"
 
 @dataclass
 class Plan:
-    """What will be repeated. ``step``: where the run ended; ``weights``: the SHA-256 of its weights, None where there are none; ``start``: that
-    of the weights it started from, None for fresh ones."""
+    """What will be repeated. ``step``: where the run ended; ``weights``: the SHA-256 of its weights, None where there are none; ``start``:
+    that of the weights it started from, None for fresh ones; ``task``: the training problem, once it is posed."""
 
     record: RunRecord
     domain: Domain
@@ -87,7 +87,8 @@ def plan(record: RunRecord, folder: Path, overrides: Sequence[str] = (), device:
     reason = record.tags.get("scidiff.no_recipe")
     if reason is not None or RECIPE not in record.artifacts.names():
         why = reason or "only runs of `scidiff train` and `scidiff timeseries fit` hold one"
-        raise UserError(f"the run {record.label} holds no {RECIPE}: {why}. Its command was: {record.tags.get('scidiff.command', 'unknown')}")
+        command = record.tags.get("scidiff.command", "unknown")
+        raise UserError(f"the run {record.label} holds no {RECIPE}: {why}. Its command was: {command}")
     document = read_config(record.need(RECIPE, folder))
     domain = load_domain(str(document.data.get("domain")))
     logged = validate(domain.recipe(), document)
@@ -184,7 +185,7 @@ def judge(planned: Plan, out: Path) -> Reproduction:
 
 
 def _until(planned: Plan) -> int | None:
-    """The step to stop at, where the recipe alone does not lead there: a clock or a kill ended the run, and not its steps or its patience."""
+    """The step to stop at, where the recipe alone does not lead there: where a clock or a kill ended the run."""
     train: Any = getattr(planned.recipe, "train")  # noqa: B009 - every recipe has it, which its type does not say
     short = planned.step < train.steps and getattr(train, "patience", None) is None
     by_clock = getattr(train, "max_seconds", None) is not None
@@ -224,7 +225,7 @@ def _history(record: RunRecord) -> list[Condition]:
     changed = {name: text for name, text in record.tags.items() if name.startswith("changed.")}
     if changed:
         listed = ", ".join(f"{name.removeprefix('changed.')} {text}" for name, text in sorted(changed.items()))
-        found.append(Condition("history", "differs", f"the run was continued with other settings ({listed}); they are repeated from the start"))
+        found.append(Condition("history", "differs", f"it was continued with other settings ({listed}); these are used from the start"))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -93,7 +93,8 @@ def comparison_page(comparison: Comparison, path: Path, whole: Comparison) -> Pa
     labels = comparison.labels
     parts: list[Grid | Prose | Curve] = []
     for group in dict.fromkeys(fact.group for fact in comparison.facts):
-        rows = [[fact.name, *("–" if value is None else value for value in fact.values)] for fact in comparison.facts if fact.group == group]
+        found = [fact for fact in comparison.facts if fact.group == group]
+        rows = [[fact.name, *("–" if value is None else value for value in fact.values)] for fact in found]
         parts.append(Grid(group.capitalize(), ["", *labels], rows))
     if comparison.metrics:
         columns = ["metric", labels[0], *(text for label in labels[1:] for text in (label, "difference"))]
@@ -107,7 +108,8 @@ def comparison_page(comparison: Comparison, path: Path, whole: Comparison) -> Pa
 
 def _cells(row: MetricRow) -> list[str]:
     pairs = zip(row.estimates[1:], row.differences, strict=True)
-    return [row.name, estimate_text(row.estimates[0]), *(text for value, change in pairs for text in (estimate_text(value), difference_text(change)))]
+    later = (text for value, change in pairs for text in (estimate_text(value), difference_text(change)))
+    return [row.name, estimate_text(row.estimates[0]), *later]
 
 
 def _strong(comparison: Comparison) -> list[int]:

@@ -98,7 +98,7 @@ def log_weights(tracker: Tracker, weights: Path, domain: Domain, run: Path | Non
 
 
 def recipe_of(metadata: Mapping[str, Any], domain: Any) -> dict[str, Any]:
-    """The training's configuration, as far as the weights' metadata hold it: ``recipe``, or else what bears the name of a recipe's field."""
+    """The training's configuration, as far as the metadata hold it: ``recipe``, or else what bears the name of a recipe's field."""
     whole = metadata.get("recipe")
     if isinstance(whole, Mapping):
         return {str(key): value for key, value in whole.items()}

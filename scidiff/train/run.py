@@ -13,7 +13,6 @@ from scidiff.tracking import Tracker
 from scidiff.train.card import how_computed, log_weights
 from scidiff.train.loop import NoLog, fit
 from scidiff.train.ranks import is_first
-from scidiff.train.until import fit_until
 
 __all__ = ["run_recipe"]
 
@@ -33,11 +32,12 @@ def run_recipe(
     """Train what ``recipe`` (of the type ``domain.recipe()``) describes, in ``out``, as a tracked run; the path of the weights.
 
     Under torchrun or srun every process calls this; the first one writes and logs. ``task``: what ``domain.task(recipe)`` gave, where it is
-    at hand; ``tags``: more of the run's; ``until``: the step after which the training ends, while its schedules follow the recipe
-    (both in one process).
+    at hand; ``tags``: more of the run's; ``until``: the step that it ends at, whatever the clock says, while its schedules
+    follow the recipe.
     """
+    train = recipe.train if until is None else recipe.train.model_copy(update={"max_seconds": None})
     if not is_first():
-        return fit(domain.task(recipe), recipe.train, out, NoLog(), device=device, resume=resume)
+        return fit(domain.task(recipe) if task is None else task, train, out, NoLog(), device=device, resume=resume, until=until)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / "recipe.yaml", to_yaml(recipe).encode())
     about = {"scidiff.domain": domain.name, **how_computed(device), **(tags or {})}
@@ -45,9 +45,6 @@ def run_recipe(
         tracker.log_artifact(out / "recipe.yaml")
         task = domain.task(recipe) if task is None else task
         tracker.log_dataset(task.data())
-        if until is None:
-            weights = fit(task, recipe.train, out, tracker, device=device, resume=resume)
-        else:
-            weights = fit_until(task, recipe.train, out, tracker, until, device=device, resume=resume)
+        weights = fit(task, train, out, tracker, device=device, resume=resume, until=until)
         log_weights(tracker, weights, domain)
     return weights

@@ -114,7 +114,8 @@ def test_nothing_that_a_user_wrote_is_markup(tmp_path: Path) -> None:
 
 
 def test_a_runs_figures_come_with_their_intervals_and_steps(tmp_path: Path) -> None:
-    metrics = {"sample/a": (0.5, 40), "sample/a_low": (0.4, 40), "sample/a_high": (0.6, 40), "valid/loss": (1.25, 30), "train/loss": (7.0, 40)}
+    metrics = {"sample/a": (0.5, 40), "sample/a_low": (0.4, 40), "sample/a_high": (0.6, 40)}
+    metrics |= {"valid/loss": (1.25, 30), "train/loss": (7.0, 40)}
     digest = weights_sha256({"w": torch.ones(3)})
     tags = {"version.torch": "2.0", "mlflow.source.git.commit": "abc", "scidiff.git.dirty": "true", "scidiff.weights.sha256": digest}
     card = make_card(_weights(tmp_path), Plain(), RunFacts("first", tags, metrics))

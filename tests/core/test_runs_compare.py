@@ -235,7 +235,7 @@ def test_what_cannot_be_compared_is_told_and_nothing_is_made(
 
 
 def test_an_id_that_a_store_does_not_know_is_told_with_the_last_that_it_does(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(UserError, match="neither a folder nor a run in .*, which holds none"):
+    with pytest.raises(UserError, match=r"neither a folder nor a run in .*, which holds none"):
         read_run("0" * 32, uri)
     report = sync(record(tmp_path / "run"), uri)
     with pytest.raises(UserError, match=rf"the last there: {report.run_id} \(first\)"):

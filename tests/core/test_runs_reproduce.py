@@ -82,8 +82,9 @@ MOLECULES: dict[str, Any] = {
     "train": {**TRAIN, "steps": 4, "batch_size": 16, "clip_norm": 10, "preview_every": 4, "validate_every": 4},
 }  # fmt: skip
 SERIES: dict[str, Any] = {
-    "domain": "timeseries", "data": {"source": "csv", "path": "shop.csv"}, "windows": {"horizon": 3, "context": 20, "rolls": 2, "selection_rolls": 5},
-    "train": {"seed": 3, "steps": 4, "batch_size": 4, "warmup": 2, "log_every": 1, "save_every": 3, "validate_every": 2, "preview_every": 100},
+    "domain": "timeseries", "data": {"source": "csv", "path": "shop.csv"},
+    "windows": {"horizon": 3, "context": 20, "rolls": 2, "selection_rolls": 5},
+    "train": {"seed": 3, "steps": 4, "batch_size": 4, "warmup": 2, "log_every": 1, "save_every": 3, "validate_every": 2},
 }  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_a_thread_that_failed_for_a_while_catches_up_by_itself(tmp_path: Path, u
     monkeypatch.setattr(forward, "forward", stumble)
     with Tracker.start("first", tmp_path / "run", tracking_uri=uri) as run:
         run.log_metrics({"loss": 1.0}, 1)
-        until(lambda: calls > 3 and run.failure is None, 60)
+        until(lambda: calls > 3 and run.failure is None, 240)
     assert history(uri, run.run_id, "loss") == spooled(tmp_path / "run", "loss")
 
 
@@ -126,19 +126,19 @@ def test_a_real_server_absent_then_there_then_held_then_killed_then_back(tmp_pat
 
     with Tracker.start("first", folder, {"a": 1}, tracking_uri=server.uri) as run:
         log(run, 0)
-        until(lambda: run.failure is not None, 60)
+        until(lambda: run.failure is not None, 240)
     server.start()
     with Tracker.start("first", folder, {"a": 1}, tracking_uri=server.uri) as run:
         log(run, 50)
-        until(lambda: run.run_id is not None and run.failure is None, 60)
+        until(lambda: run.run_id is not None and run.failure is None, 240)
         server.hold()
         log(run, 100)
-        until(lambda: run.failure is not None, 60)
+        until(lambda: run.failure is not None, 240)
         server.let_go()
-        until(lambda: run.failure is None, 60)
+        until(lambda: run.failure is None, 240)
         server.kill()
         log(run, 150)
-        until(lambda: run.failure is not None, 60)
+        until(lambda: run.failure is not None, 240)
         server.start()
         run.log_artifact(folder / "tracking" / "run.json", "record")
         run.log_checkpoint(folder / "tracking" / "run.json", 199, {"loss": 199 / 7})

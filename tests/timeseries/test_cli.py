@@ -90,7 +90,8 @@ def test_a_messy_file_becomes_a_fan_chart_and_a_model_that_knows_how_to_read_it(
     assert (np.abs(picture - (0x17, 0x43, 0x6F)).sum(-1) < 30).sum() > 500  # the medians' blue
     (record,) = (folder / "runs").glob("model-*/tracking/spool.jsonl")
     lines = [json.loads(line) for line in record.read_text().splitlines()]
-    assert {line["file"].rpartition("/")[2] for line in lines if line["kind"] == "artifact"} == {"forecast.png", "model.safetensors"}
+    sent = {line["file"].rpartition("/")[2] for line in lines if line["kind"] == "artifact"}
+    assert sent == {"environment.json", "forecast.png", "model.card.md", "model.safetensors"}
     about = Forecaster.load(folder / "model.safetensors").metadata
     assert about["csv"] == {"sep": ";", "decimal": ",", "time_zone": "Europe/Paris"}
     assert about["frame"] == {"time": "Zeit", "id": "Station", "targets": ["Verbrauch kWh"]}
