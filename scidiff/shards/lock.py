@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ Held = Literal["mine", "another's", "unknown"]
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[Held]:
+def locked(path: Path) -> Generator[Held]:
     """Take the lock, without waiting. ``another's``: a running process has it. ``unknown``: this file system has no locks.
 
     The file is removed in the end; one that a killed process left behind locks nothing.

@@ -6,7 +6,7 @@ import glob
 import os
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ def _notes(done: Sequence[Done]) -> Iterator[str]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path) -> Generator[Path]:
     """A name beside ``path`` to write to, which then takes its place. What a killed process left of such, perhaps gigabytes, is removed."""
     with locked(path.with_name(f".{path.name}.lock")) as held:
         if held == "another's":
@@ -134,7 +134,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
+def _renamed(temporary: Path, path: Path) -> Generator[Path]:
     try:
         yield temporary
         with temporary.open("rb+") as stream:

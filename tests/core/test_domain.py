@@ -51,7 +51,8 @@ def test_our_own_domain_keeps_the_contract() -> None:
 
 def test_a_plug_in_may_serve_its_models_and_need_not(install) -> None:
     module = install() / "toy_domain_module.py"
-    with pytest.raises(UserError, match=r"the domain 'toys' has no service, so its models cannot be served: toy_domain_module:DOMAIN .* lacks"):
+    told = r"the domain 'toys' has no service, so its models cannot be served: toy_domain_module:DOMAIN .* lacks"
+    with pytest.raises(UserError, match=told):
         service_of("toys")
     module.write_text(module.read_text() + SERVICE)
     del sys.modules["toy_domain_module"]
