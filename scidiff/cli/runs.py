@@ -143,7 +143,7 @@ def _tell(console: Any, found: Any) -> None:
         table = Table("metric", "first at step", "steps that differ", "largest, relative", "in units in the last place", "", box=None)
         for one in course.parted:
             relative = "–" if one.relative is None else f"{one.relative:.3g}"
-            ulps = "–" if one.ulps is None else f"{one.ulps:,}"
+            ulps = "–" if one.ulps is None else f"{one.ulps:,}" if one.ulps < 10**6 else f"{one.ulps:.1e}"
             table.add_row(Text(one.name), f"{one.first:,}", f"{one.steps:,} of {one.of:,}", relative, ulps, Text(one.note))
         console.print(table)
     if course.clocks:

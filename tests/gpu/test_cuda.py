@@ -79,7 +79,7 @@ def test_a_training_goes_from_one_device_to_the_other(tmp_path: Path) -> None:
     """A checkpoint knows no device."""
     whole = trained(CPU, tmp_path / "whole", 4)
     for first, second in ((CUDA, CPU), (CPU, CUDA)):
-        moved = trained(first, tmp_path / first.device, 4, stops=(2,), then=second)
+        moved = trained(first, tmp_path / f"{first.device}-{second.device}", 4, stops=(2,), then=second)
         assert_same_losses(whole, moved, RESUMED)
 
 
