@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_molecules_survive_kills(tmp_path: Path) -> None:
     report = check_resume("molecules", MOLECULES, tmp_path / "kills", kills=5)
     assert report.total == 5
     assert {kind: report.kills.get(kind, 0) for kind in KINDS}.items() >= dict.fromkeys(KINDS[1:], 1).items()
-    assert report.terminated == 1
+    assert report.terminated >= 1  # once a training: a busy machine may let one end before it is killed, and takes another
     assert report.continued == 5
     assert report.equal == dict.fromkeys(THINGS, 5)
 
@@ -46,7 +47,7 @@ def test_time_series_survive_kills_by_the_command(tmp_path: Path) -> None:
     words = {" ".join(line.split()) for line in done.stdout.splitlines()}
     assert {f"equal to the bit: {thing} 5 of 5" for thing in THINGS} <= words
     assert any(line.startswith("SIGTERM: saved, exit 143 ") for line in words)
-    assert any(line.startswith("timeseries: 5 kills in 1 training of 9 steps") for line in words)
+    assert any(re.match(r"timeseries: 5 kills in \d trainings? of 9 steps", line) for line in words)
 
 
 FAULTS = """
@@ -61,6 +62,7 @@ os.dup2(2, 1)
 for name in sys.argv[1:]:
     if (process := os.fork()) == 0:
         job = {"name": name, "task": f"support.toy:{name}", "recipe": toy.RECIPE, "folder": os.path.abspath(name), "kills": 5, "seed": 0}
+        job["kills"] = 15 if name == "in_place" else 5  # only a kill within a write harms a file that is written in place
         os.mkdir(name)
         out.write(json.dumps(asdict(work(job))) + "\\n")
         out.flush()
@@ -86,7 +88,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
 @pytest.mark.parametrize("name", SEEN)
 def test_a_training_that_cannot_be_continued_is_seen(name: str, faults: dict[str, dict[str, Any]]) -> None:
     report = faults[name]
-    assert {thing for thing in THINGS if report["equal"][thing] < 5} >= set(SEEN[name])
+    assert {thing for thing in THINGS if report["equal"][thing] < sum(report["kills"].values())} >= set(SEEN[name])
     for thing, place in SEEN[name].items():
         assert any(f"{thing}: " in difference and place in difference for difference in report["differences"])
     assert bool(report["differences"]) == bool(SEEN[name])
