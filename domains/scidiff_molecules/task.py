@@ -171,7 +171,7 @@ class MoleculeTask:
             "noise": recipe.noise.model_dump(mode="json"),
             "backbone": recipe.backbone.model_dump(mode="json"),
             "statistics": self.statistics.to_json(),
-            "data": recipe.data.model_dump(mode="json", exclude={"cache"}),
+            "data": recipe.data.model_dump(mode="json", exclude={"cache", "path"}),
             "loss": recipe.loss.model_dump(mode="json"),
             "molecules": len(self.dataset),
             **({"init": self._start} if self._start else {}),
