@@ -266,8 +266,7 @@ class Forecaster:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu") -> Forecaster:
-        """A saved model, or a training's folder; ``device`` as in :meth:`to`. Raises UserError for what is not there and for files that are
-        no forecasters."""
+        """A saved model, or a training's folder; ``device`` as in :meth:`to`. Raises UserError for what is none, or no forecaster."""
         tensors, metadata = load_weights(find_model(path))
         if metadata.get("domain") != "timeseries":
             raise UserError(f"{path}: these weights are not a time-series model (domain {metadata.get('domain')!r})")
