@@ -7,7 +7,6 @@ the weights were made by a tracked run, from that run's record. Nothing in it is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -197,11 +196,6 @@ def _name(file: WeightsFile) -> str:
     """For the heading: letters, digits and a few signs; anything else would be markup."""
     name, domain = str(file.metadata.get("name", "")), str(file.metadata.get("domain", ""))
     return re.sub(r"[^\w .,:+-]", "_", name if name not in ("", domain) else Path(file.name).stem).strip()[:100] or "unnamed"
-
-
-def file_sha256(content: bytes) -> str:
-    """Hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def measured(folder: Path, weights_sha256: str) -> list[CardSection]:

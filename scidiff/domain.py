@@ -11,7 +11,7 @@ dependencies inside its methods; one that is missing is told with the extra that
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import typer
 from pydantic import BaseModel
 
-from scidiff.config import Config
+from scidiff.config import Config, Document, validate
 from scidiff.errors import UserError, did_you_mean
 from scidiff.registry import fetch_weights, is_model_uri
 
@@ -38,10 +38,13 @@ __all__ = [
     "ModelInfo",
     "Serves",
     "Service",
+    "domain_of",
     "find_domains",
     "find_weights",
     "load_domain",
     "missing_extra_named",
+    "models_at_hand",
+    "read_recipe",
     "service_of",
 ]
 
@@ -194,6 +197,31 @@ def load_domain(name: str) -> Domain:
     if domain.name != name:
         raise UserError(f"the domain {name!r}: {entry.origin} calls itself {domain.name!r}: the names must agree")
     return domain
+
+
+def domain_of(document: Document) -> Domain:
+    """The domain that a recipe names. Raises UserError, as :func:`load_domain` does and for a recipe that names none."""
+    name = document.data.get("domain")
+    if not isinstance(name, str):
+        raise UserError(f"{document.source}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
+    return load_domain(name)
+
+
+def read_recipe(document: Document) -> tuple[Domain, Any]:
+    """The domain that a recipe names, and the recipe, validated. Raises UserError as :func:`domain_of` does, and ConfigError."""
+    domain = domain_of(document)
+    with missing_extra_named(domain.name):
+        return domain, validate(domain.recipe(), document)
+
+
+def models_at_hand(skipped: Callable[[UserError], object] = lambda error: None) -> Generator[tuple[str, ModelInfo]]:
+    """The models of every domain, with its name. A domain whose dependencies are missing is ``skipped``, and why."""
+    for name in find_domains():
+        try:
+            with missing_extra_named(name):
+                yield from ((name, model) for model in load_domain(name).models())
+        except UserError as error:
+            skipped(error)
 
 
 def service_of(name: str) -> type[Service]:

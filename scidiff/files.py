@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import secrets
 from collections.abc import Generator
@@ -19,6 +20,7 @@ __all__ = [
     "clear_left",
     "confined",
     "discard",
+    "file_sha256",
     "is_confined",
     "naming",
     "remedy",
@@ -53,6 +55,12 @@ def atomic_write(path: str | Path, content: bytes) -> None:
         discard(temporary)
         raise
     sync_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; in bounded memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

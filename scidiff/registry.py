@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from scidiff.errors import UserError, did_you_mean
-from scidiff.files import sync_folder
+from scidiff.files import file_sha256, sync_folder
 
 __all__ = ["SHA256", "cache_folder", "fetch_weights", "is_model_uri", "open_store"]
 
@@ -188,8 +188,6 @@ def _download(uri: str, place: Place, where: str) -> Path:
     """Fetch an entry's file of weights into the cache; its name there is the hash of its content."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    from scidiff.tracking.files import sha256_of
-
     repository = get_artifact_repository(place.root, tracking_uri=where)
     path = _only_weights(uri, repository, place.path)
     folder = cache_folder()
@@ -199,7 +197,7 @@ def _download(uri: str, place: Place, where: str) -> Path:
             fetched = Path(repository.download_artifacts(path, dst_path=part))
         if fetched.is_symlink() or not fetched.is_file() or not fetched.resolve().is_relative_to(Path(part).resolve()):
             raise UserError(f"{uri}: {path} is no plain file")
-        digest, stated = sha256_of(fetched), place.tags.get(SHA256)
+        digest, stated = file_sha256(fetched), place.tags.get(SHA256)
         if stated is not None and digest != stated:
             altered = "the file was altered after it was registered; register the model again"
             raise UserError(f"{uri}: the SHA-256 of {path} is {digest[:16]}..., and {stated[:16]}... was registered: {altered}")
@@ -210,12 +208,10 @@ def _download(uri: str, place: Place, where: str) -> Path:
 
 
 def _cached(digest: str) -> Path | None:
-    from scidiff.tracking.files import sha256_of
-
     if not re.fullmatch("[0-9a-f]{64}", digest):
         return None
     path = cache_folder() / f"{digest}{ENDING}"
-    return path if path.is_file() and sha256_of(path) == digest else None
+    return path if path.is_file() and file_sha256(path) == digest else None
 
 
 def _only_weights(uri: str, repository: Any, path: str) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import rdkit
-import torch
 
-from scidiff import __version__
-from scidiff.shards import Advance, Plan, Shards, Target, Written, digest, use_own_gpu
+from scidiff.files import file_sha256
+from scidiff.shards import Advance, Plan, Shards, Target, Written, command_of, made_on, use_own_gpu
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.output import writer
 from scidiff_molecules.registry import find_model
@@ -47,12 +44,11 @@ def sharded(
     made = MoleculeShards(generator, weights, model, dict(asked))
     first, block = asked["first"], asked["batch_size"]
     blocks = -(-(first + n) // block) - first // block
-    command = [str(word) for name, value in {**options, "--shards": shards}.items() if value is not None for word in (name, value)]
     plan = Plan.of(
         what="molecules", n=n, first=first, block=block, shards=min(-(-n // PART), blocks) if shards is None else shards,
-        suffix=target.suffix, about=made.about(), command=("scidiff", "molecules", "generate", *command),
+        suffix=target.suffix, about=made.about(), command=command_of(("scidiff", "molecules", "generate"), {**options, "--shards": shards}),
     )  # fmt: skip
-    work = Shards(plan, target, made.write, made.made_on(), shard, shared=shards is not None)
+    work = Shards(plan, target, made.write, made_on(generator.device, rdkit), shard, shared=shards is not None)
     return work, lambda path: made.trial(path, plan.blocks.start * block)
 
 
@@ -69,16 +65,8 @@ class MoleculeShards:
         """Everything that the molecules, and the bytes that say so, depend on."""
         steps = self.asked["steps"] or self.generator.sampler.steps
         sampler = self.generator.sampler.model_copy(update={"steps": steps}).model_dump(mode="json")
-        model = {"model": self.model, "model_sha256": digest(self.weights)}
+        model = {"model": self.model, "model_sha256": file_sha256(self.weights)}
         return {**model, "seed": self.asked["seed"], "atoms": self.asked["atoms"], "sampler": sampler}
-
-    def made_on(self) -> dict[str, str]:
-        """What may change their last bits."""
-        device = self.generator.device
-        cuda = device.type == "cuda"
-        where = torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()}), {torch.get_num_threads()} threads"
-        python = ".".join(map(str, sys.version_info[:2]))
-        return {"device": where, "torch": torch.__version__, "rdkit": rdkit.__version__, "scidiff": __version__, "python": python}
 
     def write(self, path: Path, ids: range, advance: Advance) -> Written:
         """The molecules of these ids to a file, which appears whole or not at all."""

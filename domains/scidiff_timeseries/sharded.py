@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from scidiff import __version__
-from scidiff.shards import Advance, Plan, Shards, Target, Written, digest, use_own_gpu
+from scidiff.files import file_sha256
+from scidiff.shards import Advance, Plan, Shards, Target, Written, command_of, made_on, use_own_gpu
 from scidiff_timeseries.forecaster import Forecaster
 from scidiff_timeseries.generate import BLOCK
 from scidiff_timeseries.output import write_paths
@@ -40,13 +37,13 @@ def sharded(
     use_own_gpu()
     weights = find_model(model)  # once: an alias may move
     made = PathShards(Forecaster.load(weights, device=device), weights, model, dict(asked))
-    command = [str(word) for name, value in {**options, "--shards": shards}.items() if value is not None for word in (name, value)]
     plan = Plan.of(
         what="paths", n=n, block=BLOCK, shards=shards, suffix=target.suffix, about=made.about(),
-        command=("scidiff", "timeseries", "simulate", *command),
+        command=command_of(("scidiff", "timeseries", "simulate"), {**options, "--shards": shards}),
     )  # fmt: skip
     made.forecaster.check_simulation(max(len(plan.ids(0)), len(plan.ids(shards - 1))), n, asked["length"], asked["id"], asked["seed"])
-    return Shards(plan, target, made.write, made.made_on(), shard), made.trial
+    where = next(made.forecaster.denoiser.parameters()).device
+    return Shards(plan, target, made.write, made_on(where, np, pd), shard), made.trial
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,8 @@ class PathShards:
         """Everything that the paths, and the bytes that say so, depend on."""
         calls = self.asked["calls"] or self.forecaster.recipe.sampler.calls
         sampler = self.forecaster.recipe.sampler.model_copy(update={"calls": calls}).model_dump(mode="json")
-        model = {"model": self.model, "model_sha256": digest(self.weights)}
+        model = {"model": self.model, "model_sha256": file_sha256(self.weights)}
         return {**model, **{name: value for name, value in self.asked.items() if name != "calls"}, "sampler": sampler}
-
-    def made_on(self) -> dict[str, str]:
-        """What may change their last bits."""
-        device = next(self.forecaster.denoiser.parameters()).device
-        cuda = device.type == "cuda"
-        where = torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()}), {torch.get_num_threads()} threads"
-        versions = {"torch": torch.__version__, "numpy": np.__version__, "pandas": pd.__version__, "scidiff": __version__}
-        return {"device": where, **versions, "python": ".".join(map(str, sys.version_info[:2]))}
 
     def write(self, path: Path, ids: range, advance: Advance) -> Written:
         """The paths of these numbers to a file, which appears whole or not at all."""

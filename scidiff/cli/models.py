@@ -11,8 +11,7 @@ from typer.core import TyperGroup
 
 from scidiff.cli.app import app
 from scidiff.cli.options import Device
-from scidiff.domain import find_domains, load_domain, missing_extra_named
-from scidiff.errors import UserError
+from scidiff.domain import models_at_hand
 
 
 class ModelsGroup(TyperGroup):
@@ -40,13 +39,8 @@ def list_models() -> None:
     from rich.table import Table
 
     table = Table("name", "domain", "description", "weights", box=None)
-    for name in find_domains():
-        try:
-            with missing_extra_named(name):
-                for model in load_domain(name).models():
-                    table.add_row(model.name, name, model.description, str(model.path))
-        except UserError as error:
-            typer.echo(f"skipped: {error}", err=True)
+    for domain, model in models_at_hand(lambda error: typer.echo(f"skipped: {error}", err=True)):
+        table.add_row(model.name, domain, model.description, str(model.path))
     Console(soft_wrap=not sys.stdout.isatty()).print(table if table.row_count else "no models are installed")
 
 

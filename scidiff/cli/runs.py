@@ -92,17 +92,11 @@ def model_card(
     """Show a model's card: data, licence, recipe, what was measured, limits, intended use. Made anew from what the weights hold."""
     import sys
 
-    from scidiff.domain import find_domains, find_weights, load_domain, missing_extra_named
+    from scidiff.domain import find_weights, load_domain, models_at_hand
     from scidiff.train.card import make_card, write_card
     from scidiff.train.weights import load_weights
 
-    known: dict[str, Path] = {}
-    for name in find_domains():
-        try:
-            with missing_extra_named(name):
-                known |= {one.name: one.path for one in load_domain(name).models()}
-        except UserError as error:
-            typer.echo(f"skipped: {error}", err=True)
+    known = {one.name: one.path for _, one in models_at_hand(lambda error: typer.echo(f"skipped: {error}", err=True))}
     path = find_weights(model, known)
     domain = load_domain(str(load_weights(path)[1].get("domain")))
     if write:

@@ -10,7 +10,7 @@ import typer
 
 from scidiff.cli.app import app
 from scidiff.cli.options import Device, TrackingUri
-from scidiff.domain import find_domains, load_domain, missing_extra_named
+from scidiff.domain import missing_extra_named, read_recipe
 from scidiff.errors import UserError
 
 
@@ -26,7 +26,7 @@ def train(
     on_nan: Annotated[Literal["stop", "skip"] | None, typer.Option(help="What to do about a batch whose loss is NaN.")] = None,
 ) -> None:
     """Train a model from a recipe. Under torchrun or srun, each process is one rank of the same training."""
-    from scidiff.config import read_config, validate
+    from scidiff.config import read_config
 
     document = read_config(config, [*(overrides or []), *_as_overrides(init=init, **{"train.on_nan": on_nan})])
     if "sweep" in document.data:
@@ -35,12 +35,8 @@ def train(
     from scidiff.train.ranks import is_first
     from scidiff.train.run import run_recipe
 
-    name = document.data.get("domain")
-    if not isinstance(name, str):
-        raise UserError(f"{config}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
-    with missing_extra_named(name):
-        domain = load_domain(name)
-        recipe = validate(domain.recipe(), document)
+    domain, recipe = read_recipe(document)
+    with missing_extra_named(domain.name):
         weights = run_recipe(domain, recipe, out or Path("runs") / config.stem, tracking_uri=tracking_uri, device=device, resume=resume)
     if is_first():
         typer.echo(f"weights: {weights}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from scidiff.config import Document, read_config, validate
-from scidiff.domain import find_domains, load_domain, missing_extra_named
+from scidiff.config import Document, read_config
+from scidiff.domain import read_recipe
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
 from scidiff.launch.job import Job, sweep_jobs, train_job
@@ -67,12 +67,7 @@ def _launch_sweep(
 
 
 def _train_job(config: Path, document: Document, out: Path, resources: Resources, tracking_uri: str | None) -> Job:
-    name = document.data.get("domain")
-    if not isinstance(name, str):
-        raise UserError(f"{config}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
-    with missing_extra_named(name):
-        recipe = validate(load_domain(name).recipe(), document)
-    return train_job(recipe, out, resources, tracking_uri)
+    return train_job(read_recipe(document)[1], out, resources, tracking_uri)
 
 
 def _check_submitit() -> None:

@@ -19,7 +19,7 @@ import torch
 
 from scidiff.config import Config, read_config, validate
 from scidiff.config.reader import apply_overrides
-from scidiff.domain import Domain, load_domain
+from scidiff.domain import Domain, read_recipe
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
 from scidiff.runs.bits import Course, compare_bits
@@ -27,9 +27,8 @@ from scidiff.runs.conditions import Condition, check_config, check_environment
 from scidiff.runs.record import RunRecord
 from scidiff.runs.source import read_run
 from scidiff.tracking.spool import folder_of, read_identity
-from scidiff.train.card import weights_sha256
 from scidiff.train.run import run_recipe
-from scidiff.train.weights import load_weights
+from scidiff.train.weights import load_weights, weights_sha256
 
 __all__ = ["Plan", "Reproduction", "judge", "plan", "pose", "repeat"]
 
@@ -90,8 +89,7 @@ def plan(record: RunRecord, folder: Path, overrides: Sequence[str] = (), device:
         command = record.tags.get("scidiff.command", "unknown")
         raise UserError(f"the run {record.label} holds no {RECIPE}: {why}. Its command was: {command}")
     document = read_config(record.need(RECIPE, folder))
-    domain = load_domain(str(document.data.get("domain")))
-    logged = validate(domain.recipe(), document)
+    domain, logged = read_recipe(document)
     recipe: Any = validate(domain.recipe(), apply_overrides(document, overrides))
     world, recipe = _as_one_process(record, recipe)
     device = device or record.tags.get("scidiff.device", "auto")

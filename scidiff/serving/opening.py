@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from scidiff.domain import Service, find_domains, find_weights, load_domain, missing_extra_named, service_of
+from scidiff.domain import Service, find_weights, load_domain, missing_extra_named, models_at_hand, service_of
 from scidiff.errors import UserError
 from scidiff.train.weights import load_weights
 
@@ -31,7 +30,7 @@ def open_model(model: str | Path, tracking_uri: str | None = None) -> OpenModel:
 
     Raises UserError for what is not there, a file that cannot be trusted, or one of a domain that is not installed.
     """
-    path = find_weights(model, _shipped(), tracking_uri)
+    path = find_weights(model, {one.name: one.path for _, one in models_at_hand()}, tracking_uri)
     tensors, metadata = load_weights(path)
     domain = metadata.get("domain")
     if not isinstance(domain, str):
@@ -45,12 +44,3 @@ def load_service(model: str | Path, device: str = "cpu", tracking_uri: str | Non
     found = open_model(model, tracking_uri)
     with missing_extra_named(found.domain):
         return service_of(found.domain).load(found.path, device)
-
-
-def _shipped() -> dict[str, Path]:
-    """The models at hand of every domain that can be imported."""
-    known: dict[str, Path] = {}
-    for name in find_domains():
-        with suppress(UserError), missing_extra_named(name):
-            known.update({model.name: model.path for model in load_domain(name).models()})
-    return known

@@ -11,8 +11,8 @@ from mlflow.pyfunc.model import PythonModel
 
 from scidiff.domain import Service, service_of
 from scidiff.errors import UserError
+from scidiff.files import file_sha256
 from scidiff.serving.answers import answer_all
-from scidiff.tracking.files import sha256_of
 
 __all__ = ["WEIGHTS", "pyfunc_model"]
 
@@ -31,7 +31,7 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         weights, stated = Path(context.artifacts[WEIGHTS]), self.model_config.get("sha256")
-        if stated is not None and sha256_of(weights) != stated:
+        if stated is not None and file_sha256(weights) != stated:
             raise UserError(f"{weights}: its SHA-256 is not the one that was registered: register the model again")
         self.loaded = self.service.load(weights, str(self.model_config.get("device", "cpu")))
 

@@ -21,11 +21,12 @@ from scidiff import __version__
 from scidiff.card import card_path
 from scidiff.domain import find_domains, load_domain, service_of
 from scidiff.errors import UserError
+from scidiff.files import file_sha256
 from scidiff.registry import SHA256, is_model_uri, open_store
 from scidiff.serving.opening import OpenModel, open_model
-from scidiff.tracking.files import sha256_of
 from scidiff.tracking.names import tag_values
-from scidiff.train.card import make_card, weights_sha256
+from scidiff.train.card import make_card
+from scidiff.train.weights import weights_sha256
 
 __all__ = ["Registered", "register_model"]
 
@@ -107,7 +108,7 @@ def _checked(what: str, text: str) -> str:
 def _tags(found: OpenModel) -> dict[str, str]:
     said = found.metadata
     tags: dict[str, Any] = {
-        SHA256: sha256_of(found.path),
+        SHA256: file_sha256(found.path),
         "scidiff.weights.sha256": weights_sha256(found.tensors),
         "scidiff.domain": found.domain,
         "version.scidiffusion": __version__,

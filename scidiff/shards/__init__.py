@@ -8,9 +8,10 @@ run of whole blocks, and which process makes it, when, how often it was killed o
 from __future__ import annotations
 
 from scidiff.shards.console import Advance, Shards
-from scidiff.shards.folder import Done, ShardFolder, Written, digest
+from scidiff.shards.folder import Done, ShardFolder, Written
 from scidiff.shards.job import Job, Report, make_shards
 from scidiff.shards.merge import Merged, merge, remarks
+from scidiff.shards.origin import command_of, made_on
 from scidiff.shards.overview import show_plan
 from scidiff.shards.plan import MAX_SHARDS, Plan
 from scidiff.shards.share import Share, share_of, use_own_gpu
@@ -29,7 +30,8 @@ __all__ = [
     "Share",
     "Target",
     "Written",
-    "digest",
+    "command_of",
+    "made_on",
     "make_shards",
     "merge",
     "remarks",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,11 @@ from pydantic import Field
 
 from scidiff.config import Config
 from scidiff.errors import UserError
-from scidiff.files import atomic_write
+from scidiff.files import atomic_write, file_sha256
 from scidiff.shards.lock import locked
 from scidiff.shards.plan import Plan
 
-__all__ = ["PLAN", "Done", "ShardFolder", "Write", "Written", "digest"]
+__all__ = ["PLAN", "Done", "ShardFolder", "Write", "Written"]
 
 PLAN = "plan.json"
 _MAX_JSON = 64 * 2**20
@@ -113,7 +112,7 @@ class ShardFolder:
             return "not there any more"
         if part.stat().st_size != done.size:
             return f"it has {part.stat().st_size:,} bytes, and had {done.size:,}"
-        if digest(part) != done.sha256:
+        if file_sha256(part) != done.sha256:
             return "it does not match its SHA-256"
         return done
 
@@ -133,7 +132,7 @@ class ShardFolder:
             done = Done(
                 shard=shard,
                 size=size,
-                sha256=digest(part),
+                sha256=file_sha256(part),
                 counts=dict(written.counts),
                 header=written.header,
                 sections=(size,) if written.sections is None else written.sections,
@@ -161,12 +160,6 @@ class ShardFolder:
         for path in self.path.glob(f".{stem}.*"):
             if path.suffix != ".lock":
                 path.unlink(missing_ok=True)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in bounded memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _bounded(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scidiff.config import Config, ConfigError, Document, Problem, apply_overrides, read_config, validate
-from scidiff.domain import Domain, find_domains, load_domain, missing_extra_named
+from scidiff.domain import Domain, domain_of, missing_extra_named
 from scidiff.errors import UserError
 from scidiff.sweep.config import KEY, Range, SweepConfig
 
@@ -69,17 +69,14 @@ def read_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     document = read_config(path, overrides)
     if KEY not in document.data:
         raise UserError(f"{path}: no 'sweep' block, which says what to vary: add one, or run it with: scidiff train {path}")
-    name = document.data.get("domain")
-    if not isinstance(name, str):
-        raise UserError(f"{path}: the key 'domain' is required: one of {', '.join(find_domains()) or 'none is installed'}")
+    domain = domain_of(document)
     config = _sweep_of(document)
     base = Document(
         document.source,
         {key: value for key, value in document.data.items() if key != KEY},
         {place: where for place, where in document.places.items() if place[:1] != (KEY,)},
     )
-    with missing_extra_named(name):
-        domain = load_domain(name)
+    with missing_extra_named(domain.name):
         model = domain.recipe()
     places = {key: document.place((KEY, "over", key)) for key in config.over}
     return Plan(Path(path), config, domain, _trials(config, base, model, places), document.data)

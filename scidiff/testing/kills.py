@@ -19,8 +19,8 @@ from typing import Annotated
 
 import typer
 
-from scidiff.config import read_config, validate
-from scidiff.domain import load_domain, missing_extra_named
+from scidiff.config import read_config
+from scidiff.domain import read_recipe
 from scidiff.errors import UserError
 from scidiff.testing.kill_report import KINDS, THINGS, KillReport
 from scidiff.testing.kill_run import check_resume, measure_resume
@@ -41,11 +41,9 @@ def command(
     """Kill trainings at random points and in the middle of saves, and compare what becomes of them with an uninterrupted one."""
     try:
         document = read_config(config, overrides or [])
-        name = str(document.data.get("domain"))
-        with missing_extra_named(name):
-            recipe = validate(load_domain(name).recipe(), document)
+        domain, recipe = read_recipe(document)
         with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
-            report = measure_resume(name, recipe, folder, kills=kills, seed=seed)
+            report = measure_resume(domain.name, recipe, folder, kills=kills, seed=seed)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

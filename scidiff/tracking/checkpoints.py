@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from scidiff.files import file_sha256
 from scidiff.tracking.content import Checkpoint, Rejected
-from scidiff.tracking.files import sha256_of
 
 __all__ = ["CHECKPOINT", "LoggedCheckpoint", "tagged"]
 
@@ -81,7 +81,7 @@ class LoggedCheckpoint:
         path = self._checkpoint.path
         if not path.exists():
             raise Rejected(f"{path} is gone")
-        if sha256_of(path) != self._checkpoint.sha256:
+        if file_sha256(path) != self._checkpoint.sha256:
             raise Rejected(f"{path} is not what was logged: its SHA-256 is another")
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -13,13 +12,7 @@ from typing import Any
 
 from scidiff.files import atomic_write
 
-__all__ = ["copied", "environment_file", "kept", "sha256_of"]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+__all__ = ["copied", "environment_file", "kept"]
 
 
 def copied(path: Path, record: Path) -> Path:

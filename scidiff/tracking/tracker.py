@@ -12,11 +12,11 @@ from typing import Any, Protocol, SupportsFloat, TypeVar, runtime_checkable
 
 from rich.console import Console
 
-from scidiff.files import is_confined
+from scidiff.files import file_sha256, is_confined
 from scidiff.signals import sigterm_exits
 from scidiff.tracking.dataset import DataInfo
 from scidiff.tracking.environment import environment, run_tags
-from scidiff.tracking.files import copied, environment_file, kept, sha256_of
+from scidiff.tracking.files import copied, environment_file, kept
 from scidiff.tracking.forward import MAX_METRICS, MAX_OTHERS, Forwarder
 from scidiff.tracking.monitor import PREFIX, Monitor
 from scidiff.tracking.names import metric_name, param_values, relative_path, tag_values
@@ -159,7 +159,7 @@ class Tracker:
         """
         path = Path(path).absolute()
         try:
-            digest = sha256_of(path)
+            digest = file_sha256(path)
             place = kept(path, self._folder, digest)
         except OSError as error:
             LOG.warning("the checkpoint %s cannot be kept in %s (%s), so it is not logged", path, self._folder, error)

@@ -1,43 +1,25 @@
-"""From a file of weights to its card; and the hash by which weights are known, whatever else their file says."""
+"""From a file of weights to its card."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from scidiff.card import DescribesModels, RunFacts, WeightsFile, card_path, card_text, file_sha256, run_facts
+from scidiff.card import DescribesModels, RunFacts, WeightsFile, card_path, card_text, run_facts
 from scidiff.device import choose_device
 from scidiff.domain import Domain
 from scidiff.errors import UserError
-from scidiff.files import atomic_write
+from scidiff.files import atomic_write, file_sha256
 from scidiff.tracking import Tracker
 from scidiff.train.checkpoint import CheckpointStore
 from scidiff.train.ranks import place
-from scidiff.train.weights import load_weights
+from scidiff.train.weights import load_weights, weights_sha256
 
-__all__ = ["how_computed", "log_weights", "make_card", "weights_sha256", "write_card"]
+__all__ = ["how_computed", "log_weights", "make_card", "write_card"]
 
 LOG = logging.getLogger("scidiff.card")
-
-
-def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over every tensor's name, dtype, shape and bytes, in the order of their names: equal if and only if all weights are.
-
-    A file's own hash will not do: files also say how many seconds their training took.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu").contiguous()
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def make_card(weights: str | Path, domain: Any, run: RunFacts | None = None) -> str:
@@ -48,9 +30,8 @@ def make_card(weights: str | Path, domain: Any, run: RunFacts | None = None) -> 
     """
     path = Path(weights)
     tensors, metadata = load_weights(path)
-    content = path.read_bytes()
     digest, numbers = weights_sha256(tensors), sum(tensor.numel() for tensor in tensors.values())
-    file = WeightsFile(path.name, len(content), file_sha256(content), digest, numbers, metadata)
+    file = WeightsFile(path.name, path.stat().st_size, file_sha256(path), digest, numbers, metadata)
     sections = domain.card(metadata, digest) if isinstance(domain, DescribesModels) else ()
     return card_text(file, recipe_of(metadata, domain), sections, _run_beside(path, digest) if run is None else run)
 

@@ -148,14 +148,12 @@ def _finish(run: Session) -> Path:
     weights = run.folder / "weights.safetensors"
     if not run.ranks.is_first:
         return weights
-    metadata = _metadata(run)
-    if run.config.keeps_best:
-        metadata["step"] = run.take_best()
+    step = run.take_best() if run.config.keeps_best else run.step
     fitted = run.task.finish(run.average)
     numbers = {f"final/{name}": float(value) for name, value in flatten(fitted).items() if _is_number(value)}
     if numbers:
         run.log.log_metrics(numbers, run.step)
-    save_weights(weights, dict(run.average.state_dict()), {**metadata, **run.task.metadata(), **fitted})
+    save_weights(weights, dict(run.average.state_dict()), {**_metadata(run), "step": step, **fitted})
     run.log.log_checkpoint(weights, run.step, numbers)
     return weights
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from scidiff.errors import UserError
-from scidiff.train.card import weights_sha256
-from scidiff.train.weights import load_weights
+from scidiff.train.weights import load_weights, weights_sha256
 
 __all__ = ["Start", "fill_in", "read_start"]
 

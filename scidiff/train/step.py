@@ -12,7 +12,6 @@ from torch import Tensor
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
 from scidiff.objective import Loss
-from scidiff.process import Layouts, State
 from scidiff.random import Noise, StreamNoise, stratified, stream_key
 from scidiff.train.ema import update_ema
 from scidiff.train.gradients import Values
@@ -70,7 +69,7 @@ def _examples(run: Session) -> tuple[Tensor, int]:
 
 def _loss(run: Session, batch: Batch, examples: Tensor, u: Tensor, epoch: int, self_condition: bool) -> Loss:
     device = run.ranks.device
-    batch = _moved(batch, device)
+    batch = batch.to(device)
     with run.ranks.fabric.autocast():
         return run.task.objective(
             run.task.denoiser,
@@ -82,15 +81,6 @@ def _loss(run: Session, batch: Batch, examples: Tensor, u: Tensor, epoch: int, s
             condition=batch.condition,
             self_condition=self_condition,
         )
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    state: State = {k: v.to(device, non_blocking=True) for k, v in batch.state.items()}
-    layouts: Layouts = {k: v.to(device) for k, v in batch.layouts.items()}
-    condition = None if batch.condition is None else {k: v.to(device) for k, v in batch.condition.items()}
-    return Batch(state, layouts, condition)
 
 
 def _leave_out(run: Session, loss: float, norm: float, examples: Tensor, batches: Mapping[int, Batch]) -> None:

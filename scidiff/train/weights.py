@@ -22,7 +22,7 @@ from torch import Tensor
 from scidiff.errors import UserError
 from scidiff.files import atomic_write, clear_left, remedy
 
-__all__ = ["CheckpointError", "decode", "encode", "load_weights", "require_finite", "save_weights"]
+__all__ = ["CheckpointError", "decode", "encode", "load_weights", "require_finite", "save_weights", "weights_sha256"]
 
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".npy", ".npz", ".joblib"}
 PICKLE_STARTS = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, as torch.save writes it", b"\x93NUMPY": "a numpy file"}
@@ -73,7 +73,7 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
     """The content of a file with these tensors and this metadata; the same input gives the same bytes."""
     plain = _plain(metadata, "metadata")
     packed = {name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    header = {KEY: json.dumps({"sha256": _digest(packed, plain), "metadata": plain})}
+    header = {KEY: json.dumps({"sha256": _digest(packed, _canonical(plain)), "metadata": plain})}
     try:
         return encode_safetensors(packed, header)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -87,13 +87,13 @@ def decode(source: str, content: bytes) -> tuple[dict[str, Tensor], dict[str, An
         tensors = decode_safetensors(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, AssertionError) as error:
-        for start, kind in PICKLE_STARTS.items():  # asked only now: the length that begins a good file may look like one
-            if content.startswith(start):
+        for start, kind in PICKLE_STARTS.items():
+            if content.startswith(start) and content[8:9] != b"{":  # the length before a header of JSON may look like a start
                 raise CheckpointError(f"{source}: this is {kind}, which can run code, not safetensors: {REMEDY}") from error
         reason = f"truncated, altered, or no safetensors file ({error})"
         raise CheckpointError(f"{source}: {reason}: fetch it again, or use an earlier one") from error
     stored = _stored(source, header)
-    if stored["sha256"] != _digest(tensors, stored["metadata"]):
+    if stored["sha256"] != _digest(tensors, _canonical(stored["metadata"])):
         raise CheckpointError(f"{source}: its content does not match its SHA-256: fetch it again, or use an earlier one")
     return tensors, stored["metadata"]
 
@@ -108,13 +108,25 @@ def _stored(source: str, header: Any) -> dict[str, Any]:
     raise CheckpointError(f"{source}: safetensors without the SHA-256 that save_weights writes: write it again with save_weights")
 
 
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over every tensor's name, dtype, shape and bytes, in the order of their names: equal if and only if all weights are.
+
+    A file's own hash will not do: files also say how many seconds their training took.
+    """
+    return _digest(tensors, b"")
+
+
+def _digest(tensors: Mapping[str, Tensor], before: bytes) -> str:
+    digest = hashlib.sha256(before)
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors[name].detach().to("cpu").contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _canonical(metadata: Mapping[str, Any]) -> bytes:
+    return json.dumps(metadata, sort_keys=True).encode()
 
 
 def require_finite(source: str, tensors: Mapping[str, Tensor]) -> None:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from scidiff.card import CardSection, RunFacts, card_path, code, table
 from scidiff.cli import app
 from scidiff.domain import load_domain
-from scidiff.train.card import make_card, weights_sha256, write_card
-from scidiff.train.weights import load_weights, save_weights
+from scidiff.train.card import make_card, write_card
+from scidiff.train.weights import load_weights, save_weights, weights_sha256
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHIPPED = [(model, name) for name in ("molecules", "timeseries") for model in load_domain(name).models()]

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from scidiff.cli import app
 from scidiff.runs import read_run
-from scidiff.train.card import weights_sha256
-from scidiff.train.weights import load_weights
+from scidiff.train.weights import load_weights, weights_sha256
 
 DOTS = '''
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import Log, bits, tiny_task, train_config
+from support.training import Log, bits, terminate_at, tiny_task, train_config
 from torch import nn
 
 from scidiff.memory import is_out_of_memory
@@ -65,19 +64,8 @@ def test_what_fits_is_remembered_through_a_restart_so_that_it_is_equal_to_the_bi
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     with pytest.warns(UserWarning, match="memory does not suffice"):
         fit(cramped(9), train_config(), whole, Log(), device="cpu")
-    stopping = cramped(9)
-    real, seen = stopping.batch, 0
-
-    def batch(examples: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen == 12:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(examples)
-
-    stopping.batch = batch  # type: ignore[method-assign]
     with pytest.warns(UserWarning, match="memory does not suffice"), pytest.raises(Terminated):
-        fit(stopping, train_config(), parts, Log(), device="cpu")
+        fit(terminate_at(cramped(9), 12), train_config(), parts, Log(), device="cpu")
     fit(cramped(9), train_config(), parts, Log(), device="cpu")  # no warning, which would be an error: it knows what fits
     weights = [bits(load_weights(folder / "weights.safetensors")[0]) for folder in (whole, parts)]
     assert weights[0] == weights[1]

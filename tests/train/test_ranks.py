@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ranks
-from support.training import STEPS, Log, bits, tiny_task, train_config
+from support.training import STEPS, Log, bits, terminate_at, tiny_task, train_config
 
 from scidiff.errors import UserError
 from scidiff.train.checkpoint import CheckpointStore
@@ -102,19 +101,9 @@ def test_two_ranks_then_one_equal_one_process_to_the_bit(alone: tuple[Path, Log]
 
 @pytest.mark.slow
 def test_one_process_then_two_ranks_of_srun_equal_one_process_to_the_bit(alone: tuple[Path, Log], tmp_path: Path) -> None:
-    folder, real, seen = tmp_path / "growing", tiny_task(), 0
-    original = real.batch
-
-    def batch(examples: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen == 10:  # the second half of the fifth step
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(examples)
-
-    real.batch = batch  # type: ignore[method-assign]
-    with pytest.raises(Terminated):
-        fit(real, train_config(**HALVES), folder, Log(), device="cpu")
+    folder = tmp_path / "growing"
+    with pytest.raises(Terminated):  # in the second half of the fifth step
+        fit(terminate_at(tiny_task(), 10), train_config(**HALVES), folder, Log(), device="cpu")
     assert srun(folder, {}) == [0, 0]
     assert sorted(logged(folder)) == list(range(6, STEPS + 1))
     assert outcome(folder) == outcome(alone[0])

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.toy import TRAIN, ToyTask
-from support.training import Log, bits
+from support.training import Log, bits, terminate_at
 
 from scidiff.train.checkpoint import CheckpointStore, CheckpointWarning
 from scidiff.train.loop import Terminated, TrainConfig, fit
@@ -52,21 +50,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 def run_until(folder: Path, last: int, **changes: Any) -> Log:
     """A run that is asked to stop in the middle of step ``last``."""
-    log, task = Log(), ToyTask()
-    original = task.batch
-    done = CheckpointStore(folder / "checkpoints").steps()
-    count = done[-1] if done else 0
-
-    def batch(examples: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == last:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(examples)
-
-    task.batch = batch  # type: ignore[method-assign]
+    log, done = Log(), CheckpointStore(folder / "checkpoints").steps()
     with pytest.raises(Terminated):
-        fit(task, config(**changes), folder, log, device="cpu")
+        fit(terminate_at(ToyTask(), last - (done[-1] if done else 0)), config(**changes), folder, log, device="cpu")
     return log
 
 

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 from scidiff.cli import app
 from scidiff.config import ConfigError, load_config
 from scidiff.errors import UserError
-from scidiff.train.card import weights_sha256
 from scidiff.train.session import TrainWarning
-from scidiff.train.weights import load_weights
+from scidiff.train.weights import load_weights, weights_sha256
 from scidiff_molecules import MoleculeGenerator
 from scidiff_molecules.data import load_sample
 from scidiff_molecules.data.own import load_sdf

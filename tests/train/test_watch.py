@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.training import Log, bits, tiny_task, train_config
+from support.training import Log, bits, terminate_at, tiny_task, train_config
 
 from scidiff.denoiser import Denoiser
 from scidiff.train.checkpoint import CheckpointStore
@@ -73,17 +71,7 @@ def test_last_weights_are_last_even_with_patience(tmp_path: Path) -> None:
 
 def test_the_memory_of_validations_outlives_a_restart(tmp_path: Path) -> None:
     values = [5, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
-    task = Scripted(values)
-    real, seen = task.batch, 0
-
-    def batch(examples: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(examples)
-
-    task.batch = batch  # type: ignore[method-assign]
+    task = terminate_at(Scripted(values), 4)
     with pytest.raises(Terminated):
         fit(task, config(patience=5), tmp_path, Log(), device="cpu")
     log = Log()

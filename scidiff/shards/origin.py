@@ -1,0 +1,27 @@
+"""How samples came about: the command that makes them, and what may change their last bits."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+import torch
+
+from scidiff import __version__
+
+__all__ = ["command_of", "made_on"]
+
+
+def command_of(words: tuple[str, ...], options: Mapping[str, object]) -> tuple[str, ...]:
+    """The words, then each option that was given (is not None) with its value."""
+    return (*words, *(str(word) for name, value in options.items() if value is not None for word in (name, value)))
+
+
+def made_on(device: torch.device, *packages: ModuleType) -> dict[str, str]:
+    """The device, the threads if it is the CPU, and the versions of these packages, of torch, of Python and of ours."""
+    cuda = device.type == "cuda"
+    where = torch.cuda.get_device_name(device) if cuda else f"cpu ({platform.machine()}), {torch.get_num_threads()} threads"
+    versions = {package.__name__: str(package.__version__) for package in (torch, *packages)}
+    return {"device": where, **versions, "scidiff": __version__, "python": ".".join(map(str, sys.version_info[:2]))}
