@@ -1,10 +1,11 @@
 """What training and sampling cost, and where more processes stop helping: the constants of docs/clusters.md, measured.
 
-    python benchmarks/scaling.py [--seconds 4] [--device cpu]
+    python benchmarks/scaling.py [--only training settings sampling scaling] [--seconds 4] [--device cpu]
 
 One thread a process, as on a cluster one process has one device. Tables: a step of training against the network's size and the batch;
-sampling against both; adding gradients over two processes; two processes against one, measured beside what the arithmetic predicts.
-A cell is the median over a few seconds.
+sampling against both; adding gradients over two processes; two processes against one, measured beside what the arithmetic predicts from
+the time of a process's share of the batch (alone, and while the other cores do the same without talking) and from the sums. A cell is the
+median over a few seconds.
 """
 
 from __future__ import annotations
@@ -152,37 +153,46 @@ def measured(action: Callable[[], object], rounds: int) -> float:
     return statistics.median(taken[2:])
 
 
-def processes(world: int, plan: dict[str, Any]) -> dict[str, float]:
+def processes(world: int, plan: dict[str, Any], strangers: int = 1) -> dict[str, float]:
+    """What ``world`` processes measure that train together; or the mean of what ``strangers`` measure, as many single ones at once."""
     command = [sys.executable, __file__, "--rank", json.dumps(plan)]
     if world > 1:
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
-    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("RESULT")).removeprefix("RESULT"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(strangers)]
+    said = [process.communicate()[0].splitlines() for process in started]
+    found = [json.loads(line.removeprefix("RESULT")) for lines in said for line in lines if line.startswith("RESULT")]
+    assert len(found) == strangers
+    return {name: statistics.mean(one[name] for one in found) for name in found[0]}
 
 
 def scaling(device: str, world: int) -> None:
     sums = [1_000, 100_000, 1_000_000, 10_000_000]
     steps = [("small", 16), ("small", 128), ("qm9", 16), ("qm9", 64), ("qm9", 256)]
     plan = {"device": device, "sums": sums, "steps": steps, "rounds": 15}
-    halves = {**plan, "steps": [(size, batch // world) for size, batch in steps]}
-    one, many, half = processes(1, plan), processes(world, plan), processes(1, halves)
+    shares = {**plan, "steps": [(size, batch // world) for size, batch in steps]}
+    one, many, share, crowded = processes(1, plan), processes(world, plan), processes(1, shares), processes(1, shares, strangers=world)
     print(f"\n| numbers added over {world} processes | ms | GB/s |\n|---|---|---|")
     for count in sums:
         print(f"| {count:,} | {1e3 * many[f'sum {count}']:.2f} | {4e-9 * count / many[f'sum {count}']:.2f} |")
     latency = many[f"sum {sums[0]}"]
     bandwidth = 4 * (sums[-1] - sums[0]) / (many[f"sum {sums[-1]}"] - latency)
     print(f"\nlatency {1e3 * latency:.2f} ms, bandwidth {bandwidth / 1e9:.2f} GB/s")
-    print(f"\n| network | global batch | one process, ms | {world}, ms | speed-up | predicted |\n|---|---|---|---|---|---|")
+    columns = ("network", "batch", "one process, ms", "its share, alone", "all cores busy", f"{world} processes", "speed-up", "predicted")
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for size, batch in steps:
         parameters = sum(parameter.numel() for parameter in task_of(size, 16)[0].denoiser.parameters())
         alone, together = one[f"step {size} {batch}"], many[f"step {size} {batch}"]
-        predicted = half[f"step {size} {batch // world}"] + 2 * latency + 4 * parameters / bandwidth
-        speeds = f"{alone / together:.2f} | {alone / predicted:.2f}"
-        print(f"| {size} | {batch} | {1e3 * alone:.1f} | {1e3 * together:.1f} | {speeds} |", flush=True)
+        part, busy = (found[f"step {size} {batch // world}"] for found in (share, crowded))
+        predicted = busy + 2 * latency + 4 * parameters / bandwidth
+        times = " | ".join(f"{1e3 * seconds:.1f}" for seconds in (alone, part, busy, together))
+        print(f"| {size} | {batch} | {times} | {alone / together:.2f} | {alone / predicted:.2f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tables = ("training", "settings", "sampling", "scaling")
+    parser.add_argument("--only", nargs="+", choices=tables, default=tables)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--world", type=int, default=2, help="processes of the last tables")
@@ -192,10 +202,14 @@ def main() -> None:
     if options.rank:
         one_rank(json.loads(options.rank))
         return
-    training(options.device, options.seconds)
-    settings(options.device, options.seconds)
-    sampling(options.device, options.seconds)
-    scaling(options.device, options.world)
+    if "training" in options.only:
+        training(options.device, options.seconds)
+    if "settings" in options.only:
+        settings(options.device, options.seconds)
+    if "sampling" in options.only:
+        sampling(options.device, options.seconds)
+    if "scaling" in options.only:
+        scaling(options.device, options.world)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from scidiff.cli.options import Device
+from scidiff.cli.options import MODEL, Device
 from scidiff.errors import UserError
 from scidiff_molecules.metrics.command import evaluate_command
 
@@ -34,7 +34,7 @@ def generate(
         "molecules.sdf"
     ),
     atoms: Annotated[int | None, typer.Option(help="Atoms in every molecule (heavy atoms, for a model with implicit hydrogens).")] = None,
-    model: Annotated[str, typer.Option(help="A shipped model's name (see `scidiff models`), a weights file or a run's folder.")] = "qm9",
+    model: Annotated[str, typer.Option(help=MODEL)] = "qm9",
     first: Annotated[int, typer.Option(help="Number of the first molecule: 40 with -n 10 makes molecules 40 to 49 again.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Molecules in one network call.")] = 50,
     device: Device = "auto",

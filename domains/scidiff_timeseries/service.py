@@ -11,7 +11,6 @@ import pandas as pd
 from pydantic import AfterValidator, FailFast, Field
 
 from scidiff.config import Config
-from scidiff.device import choose_device
 from scidiff.domain import Answer
 from scidiff.errors import UserError
 from scidiff_timeseries.forecaster import Forecaster
@@ -84,9 +83,7 @@ class TimeSeriesService:
 
     @classmethod
     def load(cls, weights: Path, device: str = "cpu") -> TimeSeriesService:
-        if choose_device(device).type != "cpu" and device != "auto":
-            raise UserError(f"device {device!r}: forecasters compute on the CPU; use cpu or auto")
-        return cls(Forecaster.load(weights))
+        return cls(Forecaster.load(weights, device=device))
 
     def answer(self, request: SeriesRequest) -> Answer:
         _consistent(request)

@@ -11,7 +11,7 @@ import typer
 
 from scidiff.cli.app import app
 from scidiff.cli.models import models
-from scidiff.cli.options import TrackingUri
+from scidiff.cli.options import MODEL, TrackingUri
 from scidiff.errors import UserError
 
 RUN = "A run's folder, its id in MLflow, or runs:/ID."
@@ -86,7 +86,7 @@ def reproduce(
 
 @models.command("card")
 def model_card(
-    model: Annotated[str, typer.Argument(help="A shipped model's name, a weights file, or a training's folder.")],
+    model: Annotated[str, typer.Argument(help=MODEL)],
     write: Annotated[bool, typer.Option("--write", help="Write it beside the weights, as NAME.card.md, instead of showing it.")] = False,
 ) -> None:
     """Show a model's card: data, licence, recipe, what was measured, limits, intended use. Made anew from what the weights hold."""

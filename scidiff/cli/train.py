@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from scidiff.cli.app import app
-from scidiff.cli.options import Device, TrackingUri
+from scidiff.cli.options import MODEL, Device, TrackingUri
 from scidiff.domain import missing_extra_named, read_recipe
 from scidiff.errors import UserError
 
@@ -22,7 +22,7 @@ def train(
     tracking_uri: TrackingUri = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Continue from the folder's newest checkpoint, if it has one.")] = True,
-    init: Annotated[str | None, typer.Option(help="Start from this model's weights: a name, a file, or a run's folder.")] = None,
+    init: Annotated[str | None, typer.Option(help=f"Start from this model's weights. {MODEL}")] = None,
     on_nan: Annotated[Literal["stop", "skip"] | None, typer.Option(help="What to do about a batch whose loss is NaN.")] = None,
 ) -> None:
     """Train a model from a recipe. Under torchrun or srun, each process is one rank of the same training."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from scidiff.errors import UserError
@@ -84,7 +85,8 @@ def _batches(lines: Iterator[Line]) -> Iterator[list[Line]]:
     batch: list[Line] = []
     sizes = {"metrics": 0, "params": 0, "tags": 0}
     for line in lines:
-        size = len(line.content.get("values", ()))
+        values = line.content.get("values")
+        size = len(values) if isinstance(values, dict) else 0
         alone = line.kind not in sizes
         limit = MAX_METRICS if line.kind == "metrics" else MAX_OTHERS
         if batch and (alone or sizes[line.kind] + size > limit):
@@ -111,18 +113,25 @@ def _send(folder: Path, run_id: str, lines: list[Line], store: Store) -> None:
 
 
 def _send_together(folder: Path, run_id: str, lines: list[Line], store: Store) -> None:
+    try:
+        send = _call_of(folder, run_id, lines, store)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what it holds, and nothing that the store has said
+        raise Rejected(f"a damaged line ({type(error).__name__}: {error})") from error
+    send()
+
+
+def _call_of(folder: Path, run_id: str, lines: list[Line], store: Store) -> Callable[[], object]:
     kind, content = lines[0].kind, lines[0].content
     if kind == "artifact":
-        store.send_artifact(run_id, _file(folder, content["file"]), relative_path(content["to"]) if content["to"] else "")
-    elif kind == "status":
-        store.send_status(run_id, content["status"], lines[0].time)
-    elif kind == "dataset":
-        store.send_dataset(run_id, DataInfo(**content["data"]), content["context"])
-    elif kind == "checkpoint":
+        return partial(store.send_artifact, run_id, _file(folder, content["file"]), relative_path(content["to"]) if content["to"] else "")
+    if kind == "status":
+        return partial(store.send_status, run_id, content["status"], lines[0].time)
+    if kind == "dataset":
+        return partial(store.send_dataset, run_id, DataInfo(**content["data"]), content["context"])
+    if kind == "checkpoint":
         file, metrics = _file(folder, content["file"]), _points_of(folder, lines[0])
-        store.send_checkpoint(run_id, Checkpoint(file, content["step"], content["sha256"], metrics))
-    else:
-        store.send(run_id, _as_batch(lines))
+        return partial(store.send_checkpoint, run_id, Checkpoint(file, int(content["step"]), content["sha256"], metrics))
+    return partial(store.send, run_id, _as_batch(lines))
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -137,7 +146,7 @@ def _points_of(folder: Path, checkpoint: Line) -> list[MetricPoint]:
     """A checkpoint's metrics, each with the time at which the run had logged the same value at that step: then it is the same point."""
     step, times = checkpoint.content["step"], dict[tuple[str, str], int]()
     for line in read_lines(folder, containing=b'"step": %d,' % step):
-        if line.kind == "metrics" and line.content["step"] == step and line.end <= checkpoint.end:
+        if line.kind == "metrics" and line.content.get("step") == step and line.end <= checkpoint.end:
             for name, value in line.content["values"].items():
                 times.setdefault((name, repr(value)), line.time)  # repr: NaN is no other than itself
     return [
@@ -153,7 +162,7 @@ def _as_batch(lines: list[Line]) -> Batch:
     for line in lines:
         values = line.content.get("values", {})
         if line.kind == "metrics":
-            metrics += [MetricPoint(name, float(value), line.time, line.content["step"]) for name, value in values.items()]
+            metrics += [MetricPoint(name, float(value), line.time, int(line.content["step"])) for name, value in values.items()]
         elif line.kind == "params":
             params.update(values)
         elif line.kind == "tags":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from scidiff.errors import UserError
-from scidiff.files import atomic_write
+from scidiff.files import atomic_write, clear_left
 
 __all__ = ["ENDED", "Identity", "Line", "Spool", "claim", "folder_of", "read_identity", "read_lines", "try_lock", "write_identity"]
 
@@ -142,6 +142,8 @@ def claim(record: Path, resume: bool) -> int:
         undo.callback(os.close, lock)
         known = read_identity(record)
         if resume or known is None:
+            clear_left(record / "run.json")
+            clear_left(record / "sent.json")
             undo.pop_all()
             return lock
         earlier = record.parent / "earlier" / known.local_id

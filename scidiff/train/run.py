@@ -8,7 +8,7 @@ from typing import Any
 
 from scidiff.config import flatten, to_yaml
 from scidiff.domain import Domain
-from scidiff.files import atomic_write
+from scidiff.files import atomic_write, clear_left
 from scidiff.tracking import Tracker
 from scidiff.train.card import how_computed, log_weights
 from scidiff.train.loop import NoLog, fit
@@ -39,6 +39,7 @@ def run_recipe(
     if not is_first():
         return fit(domain.task(recipe) if task is None else task, train, out, NoLog(), device=device, resume=resume, until=until)
     out.mkdir(parents=True, exist_ok=True)
+    clear_left(out / "recipe.yaml")
     atomic_write(out / "recipe.yaml", to_yaml(recipe).encode())
     about = {"scidiff.domain": domain.name, **how_computed(device), **(tags or {})}
     with Tracker.start(out.name, out, flatten(recipe), about, tracking_uri, resume=resume) as tracker:

@@ -156,6 +156,27 @@ def test_a_run_is_made_again_to_the_bit_from_its_record_in_mlflow_alone(domain: 
     assert "final/" not in shown.stdout
 
 
+def test_what_started_from_a_model_needs_those_very_weights(place: Path) -> None:
+    from scidiff.train.weights import save_weights
+
+    run_id(MOLECULES, keep=True)
+    start = place / "start.safetensors"
+    start.write_bytes((place / "runs/first/weights.safetensors").read_bytes())
+    shutil.rmtree(place / "runs/first")
+    run = run_id(MOLECULES, "init=start.safetensors", "train.seed=4")
+    tensors, metadata = load_weights(start)
+    start.rename(place / "moved.safetensors")
+    save_weights(start, {name: 2 * tensor for name, tensor in tensors.items()}, metadata)
+    refused = scidiff("reproduce", run)
+    assert refused.exit_code == 2
+    assert "the weights to start from are not those of the run first" in refused.stderr
+    assert "nothing was trained" in refused.stderr
+    done = scidiff("reproduce", run, "init=moved.safetensors")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert "  start     same" in done.stdout
+    assert "equal to the bit: weights, " in done.stdout
+
+
 def _shop(path: Path, change: float = 0.0) -> None:
     import numpy as np
     import pandas as pd

@@ -148,6 +148,31 @@ def test_a_line_that_is_refused_for_good_is_set_aside_and_blocks_nothing(tmp_pat
     assert [(line["values"], line["step"], line["reason"]) for line in aside] == [({"refused": 1.0}, 1, "this name is taken")]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"kind": "artifact", "to": ""},
+        {"kind": "artifact", "file": 5, "to": ""},
+        {"kind": "checkpoint", "file": "w.safetensors", "metrics": {"a": 1.0}},
+        {"kind": "metrics", "values": {"a": 1.0}},
+        {"kind": "metrics", "values": {"a": "much"}, "step": 1},
+        {"kind": "metrics", "values": 7, "step": 1},
+        {"kind": "dataset", "data": {"colour": "red"}, "context": "training"},
+        {"kind": "status"},
+    ],
+)
+def test_a_line_that_is_not_whole_is_set_aside_and_blocks_nothing(tmp_path: Path, damaged: dict[str, Any]) -> None:
+    spool, store = Spool(tmp_path), FakeStore()
+    spool.write("metrics", step=1, values={"a": 1.0})
+    spool.write(**damaged)
+    spool.write("metrics", step=2, values={"b": 1.0})
+    spool.close()
+    forward(tmp_path, identity(), store)
+    assert [point.name for point in store.rows] == ["a", "b"]
+    (aside,) = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert aside["reason"].startswith("a damaged line (")
+
+
 def test_another_run_in_the_store_is_sent_everything_again(tmp_path: Path) -> None:
     class Forgetful(FakeStore):
         def attach(self, identity: Identity, run_id: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from scidiff.cli.options import Device
+from scidiff.cli.options import MODEL, Device
 from scidiff_timeseries.cli.options import Data, Given, Seed, file_of, open_data, with_columns
 from scidiff_timeseries.cli.words import in_words_of
 from scidiff_timeseries.output import MODELS, PICTURES, check_out, write_figure
@@ -30,7 +30,7 @@ def fit(
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(help="Fan charts of the forecast after the data: a .png, .svg or .pdf file.")] = None,
     device: Device = "auto",
-    init: Annotated[str | None, typer.Option(help="Start from this model's network: a name, a file, or a run's folder.")] = None,
+    init: Annotated[str | None, typer.Option(help=f"Start from this model's network. {MODEL}")] = None,
     runs: Annotated[Path, typer.Option(help="Where the run is recorded; a fit that was killed continues from there.")] = Path("runs"),
     resume: Annotated[bool, typer.Option(help="Continue a fit of the same data and options that was interrupted.")] = True,
     tracking_uri: Tracking = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from scidiff.cli.options import Device
+from scidiff.cli.options import MODEL, Device
 from scidiff.errors import UserError
 from scidiff_timeseries.cli.fitting import Tracking
 from scidiff_timeseries.cli.options import STEPS, Calls, Data, Given, Number, Seed, file_of, open_data, with_columns
@@ -24,7 +24,7 @@ def backtest(
     method: Annotated[
         list[str] | None, typer.Option(help="ours or a baseline; repeat it for several (default: ours and eight baselines).")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Judge this model instead of fitting one before the first window.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"Judge this one instead of fitting one before the first window. {MODEL}")] = None,
     n: Number = 100,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the table, the picture and the page.")] = Path("backtest"),
     steps: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Optimiser steps of the fit (default: 1500).")] = None,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from scidiff.cli.options import MODEL
 from scidiff.errors import UserError
 from scidiff_timeseries.cli.words import in_words_of
 
@@ -19,7 +20,7 @@ PATHS, STEPS = 100_000, 20_000
 DATA = "A CSV file, or a shipped sample: sample:treasury, sample:stations, sample:co2."
 PANEL = "How the data are laid out"
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
-Model = Annotated[str, typer.Option(help="A shipped model's name (see `scidiff models`), a model file or a training's folder.")]
+Model = Annotated[str, typer.Option(help=MODEL)]
 Number = Annotated[int, typer.Option("-n", "--number", min=1, max=PATHS, help="How many sample paths.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63, help="Paths are a function of the model, the data, the seed and their number alone.")]
 Calls = Annotated[int | None, typer.Option(min=1, max=256, help="Network calls a forecast (default: the model's own).")]
