@@ -1,11 +1,11 @@
 """What training and sampling cost, and where more processes stop helping: the constants of docs/clusters.md, measured.
 
-    python benchmarks/scaling.py [--only training settings sampling scaling] [--seconds 4] [--device cpu]
+    python benchmarks/scaling.py [--only training settings alone sampling scaling] [--seconds 4] [--device cpu]
 
-One thread a process, as on a cluster one process has one device. Tables: a step of training against the network's size and the batch;
-sampling against both; adding gradients over two processes; two processes against one, measured beside what the arithmetic predicts from
-the time of a process's share of the batch (alone, and while the other cores do the same without talking) and from the sums. A cell is the
-median over a few seconds.
+One thread a process, as on a cluster one process has one device. Tables: a step of training against the network's size and the batch; what
+one process does while the others wait; sampling against size and batch; adding gradients over two processes; two processes against one,
+beside what the arithmetic predicts from the time of a process's share of the batch (alone, and while the other cores do the same without
+talking) and from the sums. A cell is the median over a few seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scidiff.config import load_config
 from scidiff.train.checkpoint import CheckpointStore
+from scidiff.train.ema import update_ema
 from scidiff.train.loop import NoLog
 from scidiff.train.ranks import Ranks
 from scidiff.train.session import Session
@@ -115,6 +116,21 @@ def settings(device: str, seconds: float) -> None:
             print(f"| {name} | {precision} | {'yes' if compiled else 'no'} | {1e3 * took:.1f} | {first:.1f} |", flush=True)
 
 
+def alone(device: str, seconds: float) -> None:
+    """What the first process does while the others wait, and what does not depend on the batch."""
+    print("\n| network | checkpoint, MB | saving it, ms | validation, s | optimiser and average, ms |\n|---|---|---|---|---|")
+    for size in SIZES:
+        step, run = step_of(size, 16, Ranks(device, "32-true"))
+        step()
+        save = median_seconds(run.save, seconds)
+        megabytes = max(path.stat().st_size for path in run.store.folder.iterdir()) / 1e6
+        validation = median_seconds(lambda run=run: run.task.validate(run.average), seconds)
+        for parameter in run.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        change = median_seconds(lambda run=run: (run.optimizer.step(), update_ema(run.average, run.task.denoiser, 0.999, 1)), seconds)
+        print(f"| {size} | {megabytes:.1f} | {1e3 * save:.1f} | {validation:.2f} | {1e3 * change:.1f} |", flush=True)
+
+
 def sampling(device: str, seconds: float) -> None:
     print("\n| network | molecules at once | a call, ms | a molecule and call, ms | molecules a second, 50 calls |\n|---|---|---|---|---|")
     for size in SIZES:
@@ -191,7 +207,7 @@ def scaling(device: str, world: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = ("training", "settings", "sampling", "scaling")
+    tables = ("training", "settings", "alone", "sampling", "scaling")
     parser.add_argument("--only", nargs="+", choices=tables, default=tables)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -206,6 +222,8 @@ def main() -> None:
         training(options.device, options.seconds)
     if "settings" in options.only:
         settings(options.device, options.seconds)
+    if "alone" in options.only:
+        alone(options.device, options.seconds)
     if "sampling" in options.only:
         sampling(options.device, options.seconds)
     if "scaling" in options.only:

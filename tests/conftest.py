@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
+import jaxtyping
 import pytest
 from hypothesis import settings
 
@@ -17,12 +19,41 @@ settings.register_profile("scidiff", deadline=None, derandomize=True, print_blob
 settings.load_profile("scidiff")
 
 
+CHECKED_CALLS = 500
+
+
+class Budget(type(jaxtyping.config)):
+    """Types and shapes are checked in the first calls of each test, whatever it calls: checking all of them doubles the suite's time."""
+
+    calls = 0
+
+    @property
+    def jaxtyping_disable(self) -> bool:  # what jaxtyping asks at every call of an instrumented function
+        Budget.calls += 1
+        return Budget.calls > CHECKED_CALLS
+
+    @jaxtyping_disable.setter
+    def jaxtyping_disable(self, value: bool) -> None:
+        raise AttributeError("set by the number of calls")
+
+
+jaxtyping.config.__class__ = Budget
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    Budget.calls = 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
     # Where the suite runs in the background, SIGINT is ignored, and processes would pass that on to those whose interruption is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.freeze()  # a million objects of the libraries, which collections need not walk again and again
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

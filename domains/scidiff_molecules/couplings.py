@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from scidiff.layout import Layout
@@ -26,6 +25,8 @@ def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
 
 def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
     """The assignment of noise points to atoms that minimises the squared distance (Hungarian algorithm)."""
+    from scipy.optimize import linear_sum_assignment  # half a second, for this coupling alone
+
     gain = (x_0.double() @ noise.double().transpose(1, 2)).nan_to_num().cpu().numpy()  # float64: autocast would make it bfloat16
     sizes = layout.mask.sum(1).tolist()
     index = torch.arange(noise.shape[1]).repeat(len(sizes), 1)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from scidiff.config import Config
 from scidiff.errors import UserError
 from scidiff.objective import WeightName
-from scidiff.train.loop import TrainConfig
+from scidiff.train.config import TrainConfig
 from scidiff.train.start import fill_in, read_start
 from scidiff_molecules.model import BackboneConfig, NoiseConfig
 from scidiff_molecules.registry import find_model

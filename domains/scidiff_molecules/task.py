@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,15 +22,15 @@ from scidiff_molecules.couplings import COUPLINGS
 from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
 from scidiff_molecules.data.own import describe_left_out, load_sdf, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
-from scidiff_molecules.memorisation import TrainingSet
-from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.model import Statistics, build_denoiser
-from scidiff_molecules.preview import preview_files
 from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.sdf.reading import STATUS
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
+
+if TYPE_CHECKING:
+    from scidiff_molecules.memorisation import TrainingSet
 
 _VALIDATION_BATCH = 256
 
@@ -148,6 +148,11 @@ class MoleculeTask:
         return {name: float(value) / len(dataset) for name, value in sums.items()}
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        # Statistics and drawing take a second to import, which every start of a command would pay.
+        from scidiff_molecules.memorisation import TrainingSet
+        from scidiff_molecules.metrics import evaluate
+        from scidiff_molecules.preview import preview_files
+
         generator = MoleculeGenerator(denoiser, self.statistics, self.metadata(), SamplerConfig(steps=self.recipe.preview.steps))
         molecules = generator.generate(self.recipe.preview.molecules, seed=1)
         evaluation = evaluate(molecules, reference=None)

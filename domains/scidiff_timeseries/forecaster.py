@@ -17,8 +17,7 @@ from torch import Tensor
 from scidiff.device import choose_device
 from scidiff.errors import UserError
 from scidiff.train.card import write_card
-from scidiff.train.loop import NoLog, RunLog
-from scidiff.train.loop import fit as train
+from scidiff.train.log import NoLog, RunLog
 from scidiff.train.weights import load_weights, save_weights
 from scidiff_timeseries.arguments import MAX_PATHS, MAX_STEPS, MAX_VALUES, check_size, chosen_series, plain, stamp_asked, within
 from scidiff_timeseries.bars import late_bar
@@ -97,6 +96,8 @@ class Forecaster:
         assert isinstance(task.denoiser, TimeSeriesDenoiser)
         self.denoiser = task.denoiser.eval()
         if self._learn and task.trainable:
+            from scidiff.train.loop import fit as train  # two seconds, which asking a model need not wait
+
             with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as place:
                 weights = train(task, self.recipe.train, Path(place), log or NoLog(), device=device, resume=folder is not None)
                 tensors, trained = load_weights(weights)

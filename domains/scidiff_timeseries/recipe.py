@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from scidiff.config import Config
-from scidiff.train.loop import TrainConfig
+from scidiff.train.config import TrainConfig
 from scidiff.train.start import fill_in, read_start
 from scidiff_timeseries.backbone import BackboneConfig
 from scidiff_timeseries.panel import Panel

@@ -32,7 +32,7 @@ def train(
     if "sweep" in document.data:
         where = document.place(("sweep",))
         raise UserError(f"{config}: {where}: a sweep is many trainings: use scidiff sweep {config}, or scidiff launch slurm {config}")
-    from scidiff.train.ranks import is_first
+    from scidiff.train.place import is_first
     from scidiff.train.run import run_recipe
 
     domain, recipe = read_recipe(document)

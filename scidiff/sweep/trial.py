@@ -27,7 +27,7 @@ def run_trial(plan: Plan, number: int, out: Path, *, tracking_uri: str | None = 
 
     Where another process is at it (its sweep was killed, and it was not), wait for that one to end first.
     """
-    from scidiff.train.ranks import place
+    from scidiff.train.place import place
     from scidiff.train.run import run_recipe
 
     trial = plan.trial(number)

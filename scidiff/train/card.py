@@ -14,7 +14,7 @@ from scidiff.errors import UserError
 from scidiff.files import atomic_write, file_sha256
 from scidiff.tracking import Tracker
 from scidiff.train.checkpoint import CheckpointStore
-from scidiff.train.ranks import place
+from scidiff.train.place import place
 from scidiff.train.weights import load_weights, weights_sha256
 
 __all__ = ["how_computed", "log_weights", "make_card", "write_card"]

@@ -12,7 +12,7 @@ from scidiff.files import atomic_write, clear_left
 from scidiff.tracking import Tracker
 from scidiff.train.card import how_computed, log_weights
 from scidiff.train.loop import NoLog, fit
-from scidiff.train.ranks import is_first
+from scidiff.train.place import is_first
 
 __all__ = ["run_recipe"]
 

@@ -209,6 +209,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_row_20_sigterm_saves_and_exits_143_and_the_same_command_continues(
     scidiff: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MoleculeData
     return folder, sample
 
 
+@pytest.mark.long
 def test_public_files_in_two_processes_are_the_sample(public: tuple[Path, MoleculeDataset]) -> None:
     folder, sample = public
     got = build(Source.find(folder), 269, progress=False, workers=2)
@@ -183,6 +184,7 @@ def test_a_source_that_is_nothing_is_named(tmp_path: Path) -> None:
         Source.find(tmp_path / "none")
 
 
+@pytest.mark.long
 def test_what_a_worker_finds_wrong_reaches_the_user(tmp_path: Path) -> None:
     write_public_files(tmp_path, load_sample("valid").select(range(258)))
     bad = sorted(tmp_path.glob("*.xyz"))[-1]

@@ -72,6 +72,7 @@ def test_the_sample_is_a_reference_by_name(sample: list[Verdict], monkeypatch: p
     assert result["B/novelty"] == (100, 300)
 
 
+@pytest.mark.long
 @pytest.mark.qm9
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the package qm9pack")

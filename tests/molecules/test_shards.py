@@ -99,6 +99,7 @@ def test_another_seed_is_another_plan(tiny_model: Path, tmp_path: Path) -> None:
         assert message in said(done)
 
 
+@pytest.mark.long
 def test_a_million_in_20000_shards(tiny_model: Path, tmp_path: Path) -> None:
     """The plan of all; two of them, which hold what an unsharded call makes of the same ids."""
     million = ["molecules", "generate", "-n", "1000000", "--shards", "20000", "--steps", "1", "--seed", "3", "--model", str(tiny_model)]
@@ -119,6 +120,7 @@ def test_a_million_in_20000_shards(tiny_model: Path, tmp_path: Path) -> None:
     assert "(19,998 of them): not there" in said(missing)
 
 
+@pytest.mark.long  # tests/core/test_shards.py kills at every step of a write
 def test_kills_in_the_middle_and_two_at_once(tiny_model: Path, tmp_path: Path, one_process: dict[str, bytes]) -> None:
     """Real SIGKILLs: of a folder of shards; of one long file, whose second call continues; and two processes that share the work."""
     (tmp_path / "long").mkdir()

@@ -15,7 +15,7 @@ import torch
 from support.training import Log, tiny_task, train_config
 
 from scidiff.train.loop import fit
-from scidiff.train.ranks import place
+from scidiff.train.place import place
 
 
 def main() -> None:

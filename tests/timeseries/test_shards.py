@@ -117,7 +117,7 @@ def test_a_file_of_sections_reads_as_one_of_rows(model: Path, tmp_path: Path, st
     assert content[header + sections[0] :].startswith(b'"c\nd",')
 
 
-@pytest.mark.long  # the machinery is that of molecules, whose test of kills is in the suite
+@pytest.mark.long  # tests/core/test_shards.py kills at every step of a write
 def test_kills_in_the_middle(model: Path, tmp_path: Path, one_process: dict[str, bytes]) -> None:
     def run(*arguments: object, **how: Any) -> dict[str, Any]:
         return {"events": str(tmp_path / "events"), "argv": list(map(str, arguments)), "set": SMALL, **how}

@@ -39,6 +39,7 @@ def test_molecules_survive_kills(tmp_path: Path) -> None:
     assert report.equal == dict.fromkeys(THINGS, 5)
 
 
+@pytest.mark.long
 def test_time_series_survive_kills_by_the_command(tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(json.dumps(SERIES))

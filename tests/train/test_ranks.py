@@ -19,7 +19,7 @@ from scidiff.errors import UserError
 from scidiff.train.checkpoint import CheckpointStore
 from scidiff.train.gradients import parts_of
 from scidiff.train.loop import Terminated, fit
-from scidiff.train.ranks import place
+from scidiff.train.place import place
 from scidiff.train.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +73,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
     return folder, log
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_ranks_one_killed_and_restarted_equal_one_process_to_the_bit(alone: tuple[Path, Log], tmp_path: Path) -> None:
     """Elastic restart: torchrun ends both processes when one dies, and starts two new ones, which continue."""
@@ -99,6 +100,7 @@ def test_two_ranks_then_one_equal_one_process_to_the_bit(alone: tuple[Path, Log]
     assert outcome(folder) == outcome(alone[0])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_process_then_two_ranks_of_srun_equal_one_process_to_the_bit(alone: tuple[Path, Log], tmp_path: Path) -> None:
     folder = tmp_path / "growing"
