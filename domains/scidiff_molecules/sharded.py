@@ -10,7 +10,8 @@ from typing import Any
 import rdkit
 
 from scidiff.files import file_sha256
-from scidiff.shards import Advance, Plan, Shards, Target, Written, command_of, made_on, use_own_gpu
+from scidiff.shards import Advance, Plan, Shards, Target, Written, use_own_gpu
+from scidiff.shards.origin import command_of, made_on
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.output import writer
 from scidiff_molecules.registry import find_model

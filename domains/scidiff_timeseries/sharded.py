@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from scidiff.files import file_sha256
-from scidiff.shards import Advance, Plan, Shards, Target, Written, command_of, made_on, use_own_gpu
+from scidiff.shards import Advance, Plan, Shards, Target, Written, use_own_gpu
+from scidiff.shards.origin import command_of, made_on
 from scidiff_timeseries.forecaster import Forecaster
 from scidiff_timeseries.generate import BLOCK
 from scidiff_timeseries.output import write_paths

@@ -11,7 +11,6 @@ from scidiff.shards.console import Advance, Shards
 from scidiff.shards.folder import Done, ShardFolder, Written
 from scidiff.shards.job import Job, Report, make_shards
 from scidiff.shards.merge import Merged, merge, remarks
-from scidiff.shards.origin import command_of, made_on
 from scidiff.shards.overview import show_plan
 from scidiff.shards.plan import MAX_SHARDS, Plan
 from scidiff.shards.share import Share, share_of, use_own_gpu
@@ -30,8 +29,6 @@ __all__ = [
     "Share",
     "Target",
     "Written",
-    "command_of",
-    "made_on",
     "make_shards",
     "merge",
     "remarks",
