@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -40,6 +39,8 @@ def wilson(successes: int, trials: int) -> Interval | None:
     Raises:
         ValueError: not 0 <= successes <= trials.
     """
+    from scipy.stats import binomtest  # a second, which only those who judge need wait
+
     if not 0 <= successes <= trials:
         raise ValueError(f"a proportion needs 0 <= successes <= trials, got {successes} of {trials}")
     if trials == 0:
@@ -53,6 +54,8 @@ def ratio_over_molecules(numerators: Sequence[int], denominators: Sequence[int])
 
     Returns None when the denominators sum to zero.
     """
+    from scipy.stats import bootstrap
+
     top, bottom = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
     counted = bottom > 0
     top, bottom = top[counted], bottom[counted]
