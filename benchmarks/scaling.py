@@ -1,6 +1,6 @@
 """What training and sampling cost, and where more processes stop helping: the constants of docs/clusters.md, measured.
 
-    python benchmarks/scaling.py [--only training settings alone sampling scaling] [--seconds 4] [--device cpu]
+    python benchmarks/scaling.py [--only training settings alone sampling scaling] [--seconds 4] [--threads 1] [--device cpu]
 
 One thread a process, as on a cluster one process has one device. Tables: a step of training against the network's size and the batch; what
 one process does while the others wait; sampling against size and batch; adding gradients over two processes; two processes against one,
@@ -212,9 +212,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--world", type=int, default=2, help="processes of the last tables")
+    parser.add_argument("--threads", type=int, default=1, help="of every process but those of the last tables, which have one")
     parser.add_argument("--rank", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     if options.rank:
         one_rank(json.loads(options.rank))
         return
