@@ -1,4 +1,4 @@
-"""What training and sampling cost, and where more processes stop helping: the constants of docs/clusters.md, measured.
+"""What training and sampling cost, and where more processes stop helping: the constants of docs/scaling.md, measured.
 
     python benchmarks/scaling.py [--only training settings alone sampling scaling] [--seconds 4] [--threads 1] [--device cpu]
 
@@ -177,8 +177,9 @@ def processes(world: int, plan: dict[str, Any], strangers: int = 1) -> dict[str,
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(strangers)]
     said = [process.communicate()[0].splitlines() for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"a process failed: {' '.join(command)}")
     found = [json.loads(line.removeprefix("RESULT")) for lines in said for line in lines if line.startswith("RESULT")]
-    assert len(found) == strangers
     return {name: statistics.mean(one[name] for one in found) for name in found[0]}
 
 
@@ -198,17 +199,25 @@ def scaling(device: str, world: int) -> None:
     print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for size, batch in steps:
         parameters = sum(parameter.numel() for parameter in task_of(size, 16)[0].denoiser.parameters())
-        alone, together = one[f"step {size} {batch}"], many[f"step {size} {batch}"]
+        single, together = one[f"step {size} {batch}"], many[f"step {size} {batch}"]
         part, busy = (found[f"step {size} {batch // world}"] for found in (share, crowded))
         predicted = busy + 2 * latency + 4 * parameters / bandwidth
-        times = " | ".join(f"{1e3 * seconds:.1f}" for seconds in (alone, part, busy, together))
-        print(f"| {size} | {batch} | {times} | {alone / together:.2f} | {alone / predicted:.2f} |", flush=True)
+        times = " | ".join(f"{1e3 * seconds:.1f}" for seconds in (single, part, busy, together))
+        print(f"| {size} | {batch} | {times} | {single / together:.2f} | {single / predicted:.2f} |", flush=True)
+
+
+TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "training": lambda options: training(options.device, options.seconds),
+    "settings": lambda options: settings(options.device, options.seconds),
+    "alone": lambda options: alone(options.device, options.seconds),
+    "sampling": lambda options: sampling(options.device, options.seconds),
+    "scaling": lambda options: scaling(options.device, options.world),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = ("training", "settings", "alone", "sampling", "scaling")
-    parser.add_argument("--only", nargs="+", choices=tables, default=tables)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--seconds", type=float, default=4.0, help="for each cell")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--world", type=int, default=2, help="processes of the last tables")
@@ -219,16 +228,9 @@ def main() -> None:
     if options.rank:
         one_rank(json.loads(options.rank))
         return
-    if "training" in options.only:
-        training(options.device, options.seconds)
-    if "settings" in options.only:
-        settings(options.device, options.seconds)
-    if "alone" in options.only:
-        alone(options.device, options.seconds)
-    if "sampling" in options.only:
-        sampling(options.device, options.seconds)
-    if "scaling" in options.only:
-        scaling(options.device, options.world)
+    for name, table in TABLES.items():
+        if name in options.only:
+            table(options)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,6 @@ class Budget(type(jaxtyping.config)):
         Budget.calls += 1
         return Budget.calls > CHECKED_CALLS
 
-    @jaxtyping_disable.setter
-    def jaxtyping_disable(self, value: bool) -> None:
-        raise AttributeError("set by the number of calls")
-
 
 jaxtyping.config.__class__ = Budget
 

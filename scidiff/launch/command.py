@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from scidiff.config import Document, read_config
+from scidiff.config import read_config
 from scidiff.domain import read_recipe
 from scidiff.errors import UserError
 from scidiff.files import atomic_write
@@ -39,7 +39,7 @@ def launch_slurm(
             raise UserError(f"--cluster local is for one training; run the sweep in processes on this machine with: scidiff sweep {config}")
         _launch_sweep(config, overrides, out, resources, tracking_uri, report=report, dry_run=dry_run)
         return
-    job = _train_job(config, document, out, resources, tracking_uri)
+    job = train_job(read_recipe(document)[1], out, resources, tracking_uri)
     if here:
         _run_here(job, out)
     elif dry_run:
@@ -64,10 +64,6 @@ def _launch_sweep(
         if report:
             _submit(comparison, dependency=f"afterany:{number}")
         tracker.finish("RUNNING")
-
-
-def _train_job(config: Path, document: Document, out: Path, resources: Resources, tracking_uri: str | None) -> Job:
-    return train_job(read_recipe(document)[1], out, resources, tracking_uri)
 
 
 def _check_submitit() -> None:

@@ -55,15 +55,16 @@ def test_order(rule: Rule, steps: tuple[int, int], name: str, churn: float) -> N
     check_label_order(rule, process, plain_labels(process.data_labels), churn, steps=steps)
 
 
+LESS_OFTEN = [pytest.param(name, marks=pytest.mark.long) for name in ("uniform", "marginal")]
 OTHERS = [pytest.param(rule, steps, marks=pytest.mark.long if steps[0] > 90 else ()) for rule, steps in RULES]
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), VPLinear(), Polynomial(), SubVP(), Warp(Straight(), 2.0)], ids=str)
+@pytest.mark.parametrize("name", ["absorbing", "a zero in pi", *LESS_OFTEN])
 @pytest.mark.parametrize(("rule", "steps"), OTHERS, ids=str)
-def test_order_on_other_schedules(rule: Rule, steps: tuple[int, int], schedule: Schedule) -> None:
-    for name in ("absorbing", "a zero in pi"):
-        process = processes(schedule)[name]
-        check_label_order(rule, process, plain_labels(process.data_labels), 0.5, steps=steps)
+def test_order_on_other_schedules(rule: Rule, steps: tuple[int, int], name: str, schedule: Schedule) -> None:
+    process = processes(schedule)[name]
+    check_label_order(rule, process, plain_labels(process.data_labels), 0.5, steps=steps)
 
 
 def test_order_with_four_labels() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.stores import spooled
 
 from scidiff.tracking import OFF, DataInfo, Tracker, tracker
 from scidiff.tracking.forward import forward, read_sent
@@ -64,11 +65,6 @@ class FakeStore:
 
 def identity() -> Identity:
     return Identity("local", "name", "experiment", "fake:", 0)
-
-
-def points(folder: Path) -> list[tuple[str, float, int]]:
-    lines = [line for line in read_lines(folder_of(folder)) if line.kind == "metrics"]
-    return [(name, value, line.content["step"]) for line in lines for name, value in line.content["values"].items()]
 
 
 @given(
@@ -243,7 +239,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_run(
             assert entered.wait(30)
             for step in range(1000):
                 run.log_metrics({"loss": step}, step)
-        assert len(points(tmp_path)) == 1000
+        assert len(spooled(tmp_path, "loss")) == 1000
         assert f"scidiff track sync {tmp_path}" in caplog.text
     finally:
         release.set()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from support.training import Log, tiny_task, train_config
+from support.training import Log, terminate_at, tiny_task, train_config
 from torch import Tensor
 
 from scidiff import posterior as post
@@ -135,30 +133,18 @@ def assert_same_paths(ones: dict[str, np.ndarray], others: dict[str, np.ndarray]
         assert (np.isnan(one) == np.isnan(others[name])).all(), name
 
 
-@dataclass
-class _Stops(Log):
-    """A log that asks its process to end after a step."""
-
-    after: int = field(default=0)
-
-    def log_metrics(self, metrics: Any, step: int) -> None:
-        super().log_metrics(metrics, step)
-        if step == self.after:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def trained(place: Place, folder: Path, steps: int, stops: tuple[int, ...] = (), then: Place | None = None) -> dict[int, dict[str, float]]:
     """Losses by step of a training of molecules, which is stopped after some steps and continued (``then``: in another place)."""
-    found: dict[int, dict[str, float]] = {}
+    found, done = dict[int, dict[str, float]](), 0
     for after in (*stops, 0):
         with place.entered():
-            log = _Stops(after=after)
+            log = Log()
             try:
-                fit(tiny_task(), train_config(steps=steps), folder, log, device=place.device)
+                fit(terminate_at(tiny_task(), after - done), train_config(steps=steps), folder, log, device=place.device)
             except Terminated:
                 assert after
             found |= log.losses()
-        place = then or place
+        place, done = then or place, after
     return found
 
 
