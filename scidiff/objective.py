@@ -24,7 +24,7 @@ straighter paths and voids the ELBO: :attr:`Loss.is_bound` says whether the repo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -34,12 +34,15 @@ from torch import Tensor
 
 from scidiff import posterior as post
 from scidiff.denoiser import Condition, Denoise
-from scidiff.process import Categorical, Coupling, Gaussian, Joint, Layouts, State
+from scidiff.process import Categorical, Clocks, Coupling, Gaussian, Joint, Layouts, State, field_clock
 from scidiff.random import NoiseSource
 from scidiff.schedule import Schedule
 
 WeightName = Literal["elbo", "sigmoid", "edm", "snr", "snr_plus_one", "min_snr", "mse"]
 Batch = Float[Tensor, " batch"]
+Reveal = Callable[[State, Layouts, NoiseSource, int], tuple[State, Layouts]]
+"""(x_0, layouts, noise, step) -> the same with entries marked as known: what the model learns to be given. Known entries have no noise
+and no loss, so what is trained (and bounded) is the law of the others given them."""
 
 
 @dataclass(frozen=True)
@@ -115,18 +118,20 @@ class TimeLaw:
 @dataclass(frozen=True)
 class Term:
     """One field's loss. ``score`` elbo: weight x kl_rate / p(t). cross_entropy (labels) and log_score (reals whose posterior states a root
-    of its covariance): E over the time law of -log p(x_0 | x_t).
+    of its covariance): E over the time law of -log p(x_0 | x_t). squared_error (reals): that of |x_0 - x_0_hat|^2, whose minimiser is the
+    mean: a regression.
     ``scale`` multiplies the field's loss relative to the others."""
 
     weight: Weight = field(default_factory=Weight)
-    score: Literal["elbo", "cross_entropy", "log_score"] = "elbo"
+    score: Literal["elbo", "cross_entropy", "log_score", "squared_error"] = "elbo"
     scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Loss:
     """Per sample: ``total`` is what is minimised, ``terms`` its parts by field, ``nats`` the unweighted ELBO rate estimates by field
-    (they integrate to the ELBO on [t_min, 1]; a bound on nothing when noise was coupled to data, see ``is_bound``)."""
+    (they integrate to the ELBO on [t_min, 1]; a bound on nothing when noise was coupled to data, see ``is_bound``; a field that is held
+    has none)."""
 
     total: Batch
     terms: dict[str, Batch]
@@ -136,12 +141,18 @@ class Loss:
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of a denoiser on clean data. Pure: all randomness comes from ``noise`` and ``u``."""
+    """The loss of a denoiser on clean data. Pure: all randomness comes from ``noise`` and ``u``.
+
+    ``reveal`` chooses what is known. ``held``: fields whose clock stands still while the others' moves. At 1 such a field is noise, and
+    shows only where it is known: a condition that may be missing.
+    """
 
     process: Joint
     terms: Mapping[str, Term]
     time_law: TimeLaw = field(default_factory=TimeLaw)
     couplings: Mapping[str, Coupling] = field(default_factory=dict[str, Coupling])
+    reveal: Reveal | None = None
+    held: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __call__(
         self,
@@ -159,22 +170,25 @@ class Objective:
         without gradient
         and shows the network its own answer (Chen et al. 2023)."""
         t, density = self.time_law.draw(u)
-        x_t = self._diffuse(x_0, t, layouts, noise, step)
+        if self.reveal is not None:
+            x_0, layouts = self.reveal(x_0, layouts, noise, step)
+        clocks: Clocks = {f: torch.full_like(t, self.held[f]) if f in self.held else t for f in self.process.fields} if self.held else t
+        x_t = self._diffuse(x_0, clocks, layouts, noise, step)
         previous = None
         if self_condition:
             with torch.no_grad():
-                previous = denoiser(x_t, t, layouts, condition, None)
-        posteriors = denoiser(x_t, t, layouts, condition, previous)
-        rates = self.process.kl_rate(x_0, x_t, posteriors, t, layouts)
+                previous = denoiser(x_t, clocks, layouts, condition, None)
+        posteriors = denoiser(x_t, clocks, layouts, condition, previous)
+        rates = self.process.kl_rate(x_0, x_t, posteriors, clocks, layouts)
         terms = {f: self._term(f, rates[f], x_0, posteriors, t, density, layouts) for f in self.process.fields}
-        nats = {f: (rate / density).detach() for f, rate in rates.items()}
+        nats = {f: (rate / density).detach() for f, rate in rates.items() if f not in self.held}
         return Loss(torch.stack(list(terms.values())).sum(0), terms, nats, not self.couplings)
 
-    def _diffuse(self, x_0: State, t: Batch, layouts: Layouts, noise: NoiseSource, step: int) -> State:
-        zero = torch.zeros_like(t)
+    def _diffuse(self, x_0: State, clocks: Clocks, layouts: Layouts, noise: NoiseSource, step: int) -> State:
         x_t: State = {}
         for name, process in self.process.fields.items():
-            draws, coupling = noise.at(name, step), self.couplings.get(name)
+            draws, coupling, t = noise.at(name, step), self.couplings.get(name), field_clock(clocks, name)
+            zero = torch.zeros_like(t)
             if coupling is not None and isinstance(process, Gaussian):
                 x_t[name] = process.diffuse(x_0[name], zero, t, layouts[name], draws, coupling)
             else:
@@ -193,4 +207,10 @@ class Objective:
             if not isinstance(posterior, post.Gaussian):
                 raise ValueError(f"field {name!r}: log_score is for reals; use score='cross_entropy' for labels")
             return term.scale * posterior.log_score(x_0[name], layouts[name])
+        if term.score == "squared_error":
+            if not isinstance(posterior, post.Gaussian):
+                raise ValueError(f"field {name!r}: squared_error is for reals; use score='cross_entropy' for labels")
+            return term.scale * layouts[name].sum((x_0[name] - posterior.mean).double().square().sum(-1))
+        if name in self.held:
+            raise ValueError(f"field {name!r}: it is held at t = {self.held[name]}, where an ELBO has no rate; score it otherwise")
         return term.scale * term.weight(process.schedule, t, density) * rate / density

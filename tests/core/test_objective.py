@@ -16,7 +16,7 @@ from scidiff.denoiser import Condition
 from scidiff.layout import Layout
 from scidiff.objective import Loss, Objective, Term, TimeLaw, Weight
 from scidiff.process import Categorical, Clocks, Gaussian, Joint, Layouts, State
-from scidiff.random import Noise
+from scidiff.random import Noise, NoiseSource
 from scidiff.schedule import EDM, Cosine, Polynomial, Schedule, Straight, VPLinear
 from scidiff.testing import GaussianData, GaussianOracle, GivenFieldNoise, GivenNoise, gaussian_information, plain_gaussians
 
@@ -230,3 +230,46 @@ def test_aligned_noise_bounds_nothing_and_says_so() -> None:
 def test_cross_entropy_of_reals_is_refused() -> None:
     with pytest.raises(ValueError, match="field 'x'"):
         run({"x": Term(score="cross_entropy"), "c": Term()})
+
+
+def test_squared_errors_of_a_held_field_by_hand() -> None:
+    """At t = 1 on the straight path nothing of a field is seen, so that its loss is a regression; it has no rate, and no nats."""
+    process = Joint({"x": Gaussian(Straight()), "c": Categorical.uniform(4, Straight())})
+    terms = {"x": Term(score="squared_error", scale=2.0), "c": Term()}
+    network, layouts, noise = Constant(process), {"x": LAYOUT, "c": LAYOUT}, Noise(0, torch.arange(2))
+    objective = Objective(process, terms, held={"x": 1.0})
+    loss = objective(network, CLEAN, layouts, noise, U)
+    torch.testing.assert_close(loss.terms["x"], f64(4.0, 6.0))
+    assert set(loss.nats) == {"c"}
+    other = objective._diffuse({**CLEAN, "x": 5 * CLEAN["x"]}, {"x": torch.ones(2), "c": U}, layouts, noise, 0)
+    same = objective._diffuse(CLEAN, {"x": torch.ones(2), "c": U}, layouts, noise, 0)
+    torch.testing.assert_close(other["x"], same["x"], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="held at t = 1"):
+        Objective(process, {"x": Term(), "c": Term()}, held={"x": 1.0})(network, CLEAN, layouts, noise, U)
+
+
+def test_what_is_revealed_is_seen_clean_and_has_no_loss() -> None:
+    """The network sees known labels as they are, and the loss counts the others alone."""
+    known = torch.tensor([[True, False, False], [True, True, False]])
+
+    def reveal(x_0: State, layouts: Layouts, noise: NoiseSource, step: int) -> tuple[State, Layouts]:
+        assert step == 7
+        return x_0, {**layouts, "c": layouts["c"].with_known(known)}
+
+    class Watching(Constant):
+        def __call__(
+            self, x_t: State, t: Clocks, layouts: Layouts, condition: Condition | None = None, previous: post.Posteriors | None = None
+        ) -> post.Posteriors:
+            assert torch.equal(x_t["c"][known], CLEAN["c"][known])
+            assert bool((layouts["c"].clock(U)[known] == 0).all())
+            return super().__call__(x_t, t, layouts, condition, previous)
+
+    objective = Objective(PROCESS, {"x": Term(Weight("mse")), "c": Term(score="cross_entropy")}, reveal=reveal)
+    loss = objective(Watching(PROCESS), CLEAN, {"x": LAYOUT, "c": LAYOUT}, Noise(0, torch.arange(2)), U, step=7)
+    torch.testing.assert_close(loss.terms["c"], math.log(4) * f64(1.0, 1.0))
+    torch.testing.assert_close(loss.terms["x"], f64(2.0, 3.0))
+
+
+def test_squared_error_of_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="field 'c'"):
+        run({"x": Term(), "c": Term(score="squared_error")})
