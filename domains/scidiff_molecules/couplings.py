@@ -2,10 +2,13 @@ r"""Alignment of noise with data: the rotation, and the order of the atoms, in w
 
 Noise is invariant under rotation, reflection and relabelling, and so is the model; of all equivalent noises the nearest gives the
 straightest path (Klein et al. 2023, Song et al. 2023). It voids the ELBO: the noise is no longer independent of the data.
+
+Where positions are known the frame is theirs: such a molecule's noise is not rotated, and only its other atoms' noise changes places.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +23,7 @@ def rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
     """The noise under the orthogonal map R that minimises |x_0 - R noise|^2 (Kabsch), in float64; reflections too: the model is E(3)."""
     covariance = torch.einsum("bni,bnj->bij", noise.double(), x_0.double())
     u, _, vh = torch.linalg.svd(covariance.nan_to_num())  # what is not finite is for the loss to find, not for the solver
-    return (noise.double() @ (u @ vh)).to(noise)
+    return torch.where(layout.anchored[:, None, None], noise, (noise.double() @ (u @ vh)).to(noise))
 
 
 def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:
@@ -28,11 +31,12 @@ def permute(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates
     from scipy.optimize import linear_sum_assignment  # half a second, for this coupling alone
 
     gain = (x_0.double() @ noise.double().transpose(1, 2)).nan_to_num().cpu().numpy()  # float64: autocast would make it bfloat16
-    sizes = layout.mask.sum(1).tolist()
-    index = torch.arange(noise.shape[1]).repeat(len(sizes), 1)
-    for row, n in enumerate(sizes):
-        index[row, :n] = torch.from_numpy(linear_sum_assignment(gain[row, :n, :n], maximize=True)[1])
-    return noise.gather(1, index.to(noise.device)[..., None].expand_as(noise))
+    free = layout.free.cpu().numpy()
+    index = np.tile(np.arange(noise.shape[1]), (len(free), 1))
+    for row, here in enumerate(free):
+        atoms = here.nonzero()[0]
+        index[row, atoms] = atoms[linear_sum_assignment(gain[row][np.ix_(atoms, atoms)], maximize=True)[1]]
+    return noise.gather(1, torch.from_numpy(index).to(noise.device)[..., None].expand_as(noise))
 
 
 def permute_and_rotate(x_0: Coordinates, noise: Coordinates, layout: Layout) -> Coordinates:

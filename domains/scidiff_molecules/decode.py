@@ -13,7 +13,7 @@ from scidiff.process import Layouts, State
 from scidiff_molecules.data.hydrogens import add_hydrogens
 from scidiff_molecules.sdf import STATUS
 from scidiff_molecules.sdf.reading import FAILED
-from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, Vocabulary
+from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, Vocabulary
 
 _ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
@@ -44,19 +44,30 @@ def decode(state: State, layouts: Layouts, vocabulary: Vocabulary, scale: float,
     """A batch of clean states as molecules. Labels that need hydrogens get them, placed around heavy atoms that keep their positions."""
     positions = (state[POSITIONS].double() * scale).cpu().numpy()
     elements, bonds = state[ELEMENTS].cpu().numpy(), state[BONDS].cpu().numpy()
+    hydrogens = state[HYDROGENS].cpu().numpy() if HYDROGENS in state else np.zeros_like(elements)
     sizes = layouts[ELEMENTS].mask.sum(1).tolist()
-    return [finish(ids[b], build(positions[b, :n], elements[b, :n], bonds[b, :n, :n], vocabulary)) for b, n in enumerate(sizes)]
+    parts = (
+        build(positions[b, :n], elements[b, :n], hydrogens[b, :n], bonds[b, :n, :n], vocabulary) for b, n in enumerate(sizes)
+    )
+    return [finish(number, mol) for number, mol in zip(ids, parts, strict=True)]
 
 
-def build(positions: NDArray[np.float64], labels: NDArray[np.int64], bonds: NDArray[np.int64], vocabulary: Vocabulary) -> Chem.RWMol:
-    """An unsanitised molecule with a conformer: what the model stated and nothing else."""
+def build(
+    positions: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    hydrogens: NDArray[np.int64],
+    bonds: NDArray[np.int64],
+    vocabulary: Vocabulary,
+) -> Chem.RWMol:
+    """An unsanitised molecule with a conformer: what the model stated and nothing else. ``hydrogens``: at each atom, besides those that its
+    token counts."""
     mol = Chem.RWMol()
     conformer = Chem.Conformer(len(labels))
-    for i, label in enumerate(labels.tolist()):
+    for i, (label, extra) in enumerate(zip(labels.tolist(), hydrogens.tolist(), strict=True)):
         token = vocabulary.tokens[label]
         atom = Chem.Atom(token.number)
         atom.SetFormalCharge(token.charge)
-        atom.SetNumExplicitHs(token.hydrogens)
+        atom.SetNumExplicitHs(token.hydrogens + extra)
         atom.SetNoImplicit(True)
         mol.AddAtom(atom)
         conformer.SetAtomPosition(i, Point3D(*positions[i].tolist()))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from scidiff import posterior as post
 from scidiff.config import Config
 from scidiff.denoiser import Condition, Denoiser, Parametrisation, Target
-from scidiff.process import Categorical, Gaussian, Joint, Layouts, State
-from scidiff.schedule import SCHEDULES, Schedule, Warp
+from scidiff.process import Categorical, Gaussian, Joint, Layouts, Process, State
+from scidiff.schedule import SCHEDULES, Schedule, Straight, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
-from scidiff_molecules.sdf.reading import MAX_ATOMS
-from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary
+from scidiff_molecules.statistics import Statistics
+from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES
+
+__all__ = ["BackboneConfig", "MoleculeBackbone", "NoiseConfig", "Statistics", "build_denoiser", "build_process"]
+
+PROPERTY_WAVES, PROPERTY_REACH = 6, 16.0
+"""Waves that a property's value is shown as, the longest so many standard deviations long."""
 
 LabelNoise = Literal["absorbing", "uniform", "marginal"]
 ScheduleName = Literal["vp", "cosine", "polynomial", "subvp", "ve", "edm", "straight"]
@@ -30,6 +35,7 @@ class NoiseConfig(Config):
     elements: LabelNoise = "uniform"
     bonds: LabelNoise = "uniform"
     labels: ScheduleName = "straight"
+    hydrogens: Literal["token", "field"] = Field(default="token", description="implicit ones: part of an atom's token, or a field apart")
     elements_power: float = Field(default=1.0, gt=0, le=8)
     bonds_power: float = Field(default=1.0, gt=0, le=8)
 
@@ -46,43 +52,6 @@ class BackboneConfig(Config):
     self_conditioning: bool = True
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What a model must know of its training data: tokens, their frequencies, those of bonds, the scale of positions (Angstrom), sizes."""
-
-    vocabulary: Vocabulary
-    element_law: tuple[float, ...]
-    bond_law: tuple[float, ...]
-    scale: float
-    sizes: tuple[int, ...]
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "tokens": self.vocabulary.to_list(),
-            "element_law": list(self.element_law),
-            "bond_law": list(self.bond_law),
-            "scale": self.scale,
-            "sizes": list(self.sizes),
-        }
-
-    @classmethod
-    def from_json(cls, data: Any) -> Statistics:
-        """What :meth:`to_json` gave, checked: it may come from a file. Raises ValueError for anything else."""
-        stored = _StoredStatistics.model_validate(data)
-        if len(stored.tokens) != len(stored.element_law) or not any(stored.sizes[1:]):
-            raise ValueError("statistics: element_law needs one entry for each of the tokens, and sizes at least one molecule")
-        vocabulary = Vocabulary.from_list([list(token) for token in stored.tokens])
-        return cls(vocabulary, stored.element_law, stored.bond_law, stored.scale, stored.sizes)
-
-
-class _StoredStatistics(Config):
-    tokens: list[tuple[Annotated[int, Field(ge=1, le=118)], Annotated[int, Field(ge=-8, le=8)], Annotated[int, Field(ge=0, le=8)]]]
-    element_law: tuple[NonNegativeFloat, ...] = Field(min_length=1, max_length=1000)
-    bond_law: tuple[NonNegativeFloat, ...] = Field(min_length=BOND_LABELS, max_length=BOND_LABELS)
-    scale: float = Field(gt=0, le=1000)
-    sizes: tuple[NonNegativeInt, ...] = Field(min_length=2, max_length=MAX_ATOMS + 1)
-
-
 def _label_process(kind: LabelNoise, schedule: Schedule, law: tuple[float, ...]) -> Categorical:
     if kind == "absorbing":
         return Categorical.absorbing(len(law), schedule)
@@ -92,40 +61,53 @@ def _label_process(kind: LabelNoise, schedule: Schedule, law: tuple[float, ...])
 
 
 def build_process(noise: NoiseConfig, statistics: Statistics) -> Joint:
-    """Positions: Gaussian on a schedule. Elements and bonds: categorical noise of the chosen kind."""
+    """Positions: Gaussian on a schedule. Elements, bonds and hydrogens: categorical noise of the chosen kind. Properties: Gaussian; they
+    are given (t = 0) or missing (t = 1)."""
     labels = SCHEDULES[noise.labels]()
 
     def warped(power: float) -> Schedule:
         return labels if power == 1 else Warp(labels, power)
 
-    return Joint({
+    fields: dict[str, Process] = {
         POSITIONS: Gaussian(SCHEDULES[noise.positions]()),
         ELEMENTS: _label_process(noise.elements, warped(noise.elements_power), statistics.element_law),
         BONDS: _label_process(noise.bonds, warped(noise.bonds_power), statistics.bond_law),
-    })
+    }
+    if statistics.hydrogen_law:
+        fields[HYDROGENS] = _label_process(noise.elements, warped(noise.elements_power), statistics.hydrogen_law)
+    if statistics.properties:
+        fields[PROPERTIES] = Gaussian(Straight())
+    return Joint(fields)
 
 
 class MoleculeBackbone(nn.Module):
-    """Turns a noisy molecule and its clocks into the features of :class:`EquivariantTransformer`, and its outputs into raw predictions."""
+    """Turns a noisy molecule and its clocks into the features of :class:`EquivariantTransformer`, and its outputs into raw predictions.
 
-    def __init__(self, config: BackboneConfig, process: Joint, parametrisation: Parametrisation, scale: float) -> None:
+    ``law``: standardised properties and the number of atoms of some training molecules, kept with the weights.
+    """
+
+    law: Float[Tensor, "row column"]
+
+    def __init__(self, config: BackboneConfig, process: Joint, parametrisation: Parametrisation, statistics: Statistics) -> None:
         super().__init__()
-        elements, bonds, positions = process.fields[ELEMENTS], process.fields[BONDS], process.fields[POSITIONS]
-        assert isinstance(elements, Categorical)
-        assert isinstance(bonds, Categorical)
+        labels = {f: p for f, p in process.fields.items() if isinstance(p, Categorical)}
+        bonds, positions = labels.pop(BONDS), process.fields[POSITIONS]
         assert isinstance(positions, Gaussian)
-        self.element_labels, self.bond_labels = elements.labels, bonds.labels
-        self.schedule, self.parametrisation, self.scale = positions.schedule, parametrisation, scale
+        self.atom_labels, self.atom_outputs = {f: p.labels for f, p in labels.items()}, {f: p.data_labels for f, p in labels.items()}
+        self.bond_labels, self.properties = bonds.labels, len(statistics.properties)
+        self.schedule, self.parametrisation, self.scale = positions.schedule, parametrisation, statistics.scale
         self.self_conditioning = config.self_conditioning
-        previous_atoms, previous_bonds = (elements.labels, bonds.labels) if config.self_conditioning else (0, 0)
+        seen = 2 if config.self_conditioning else 1  # labels now, and as they were predicted before
         self.transformer = EquivariantTransformer(
-            atom_features=elements.labels + previous_atoms + 1,
-            pair_features=bonds.labels + previous_bonds + 1 + (config.radial + 2) * config.self_conditioning,
-            time_features=2 * 6 + 4,
-            atom_outputs=elements.data_labels,
+            atom_features=seen * sum(self.atom_labels.values()) + 1,
+            pair_features=seen * bonds.labels + 1 + (config.radial + 2) * config.self_conditioning,
+            time_features=2 * 6 + 3 + len(self.atom_labels) + self.properties * (2 * PROPERTY_WAVES + 2),
+            atom_outputs=sum(self.atom_outputs.values()) + 2 * self.properties,
             pair_outputs=bonds.data_labels,
             **config.model_dump(exclude={"self_conditioning"}),
         )
+        if self.properties:
+            self.register_buffer("law", torch.zeros(statistics.law_rows, self.properties + 1))
 
     def forward(
         self,
@@ -141,11 +123,13 @@ class MoleculeBackbone(nn.Module):
         x_skip = (skip / c_in * self.scale)[..., None].to(u.dtype) * u
         per_vector = (out * self.scale)[..., None].to(u.dtype)
         atoms, bonds = self._features(inputs, t, mask, previous)
-        elements, pairs, vectors = self.transformer(
-            atoms, bonds, self._time(t).to(u.dtype), u * self.scale, lambda v: x_skip + per_vector * v, mask
-        )
+        time = torch.cat((self._time(t), *self._given(inputs, t, mask)), -1).to(u.dtype)
+        scalars, pairs, vectors = self.transformer(atoms, bonds, time, u * self.scale, lambda v: x_skip + per_vector * v, mask)
+        *labels, described = scalars.to(u.dtype).split([*self.atom_outputs.values(), 2 * self.properties], -1)
         # The bonds head sees symmetric features; averaging removes the rounding that sums in two orders leave.
-        return {POSITIONS: vectors, ELEMENTS: elements.to(u.dtype), BONDS: (0.5 * (pairs + pairs.transpose(1, 2))).to(u.dtype)}
+        raw = {POSITIONS: vectors, BONDS: (0.5 * (pairs + pairs.transpose(1, 2))).to(u.dtype)}
+        raw |= dict(zip(self.atom_outputs, labels, strict=True))
+        return raw | ({PROPERTIES: _pooled(described, mask)} if self.properties else {})
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile the transformer alone: what surrounds it branches on self-conditioning, and is cheap."""
@@ -154,7 +138,7 @@ class MoleculeBackbone(nn.Module):
     def _features(self, inputs: State, t: dict[str, Tensor], mask: Tensor, previous: post.Posteriors | None) -> tuple[Tensor, Tensor]:
         dtype = inputs[POSITIONS].dtype
         size = (mask.sum(1, keepdim=True).to(dtype).log() / 3).expand(mask.shape)[..., None]
-        atoms = [nn.functional.one_hot(inputs[ELEMENTS], self.element_labels).to(dtype), size]
+        atoms = [nn.functional.one_hot(inputs[f], labels).to(dtype) for f, labels in self.atom_labels.items()] + [size]
         bonds = [nn.functional.one_hot(inputs[BONDS], self.bond_labels).to(dtype), (t[BONDS] == 0)[..., None].to(dtype)]
         if self.self_conditioning:
             extra_atoms, extra_bonds = self._previous(mask, previous, dtype)
@@ -166,19 +150,37 @@ class MoleculeBackbone(nn.Module):
         b, n = mask.shape
         if previous is None:
             zeros = torch.zeros(b, n, n, self.bond_labels + basis.features, dtype=dtype, device=mask.device)
-            return zeros.new_zeros(b, n, self.element_labels), zeros
-        x, atoms, bonds = previous[POSITIONS], previous[ELEMENTS], previous[BONDS]
+            return zeros.new_zeros(b, n, sum(self.atom_labels.values())), zeros
+        x, bonds = previous[POSITIONS], previous[BONDS]
         assert isinstance(x, post.Gaussian)
-        assert isinstance(atoms, post.Categorical)
         assert isinstance(bonds, post.Categorical)
+        atoms = [previous[f] for f in self.atom_labels]
+        labels = torch.cat([one.probabilities.to(dtype) for one in atoms if isinstance(one, post.Categorical)], -1)
         radial, _ = self.transformer.look(x.mean * self.scale)
-        return atoms.probabilities.to(dtype), torch.cat((bonds.probabilities.to(dtype), radial.to(dtype)), -1)
+        return labels, torch.cat((bonds.probabilities.to(dtype), radial.to(dtype)), -1)
 
     def _time(self, t: dict[str, Tensor]) -> Tensor:
         """Of every atom: waves of its positions' time, its logarithm, and which of its fields are known."""
-        x, e = t[POSITIONS], t[ELEMENTS]
-        flags = torch.stack((x, torch.log(x + 1e-3) / 7, (x == 0).double(), (e == 0).double()), -1)
-        return torch.cat((fourier(x, 6, longest=2.0), flags), -1)
+        x = t[POSITIONS]
+        known = [(t[f] == 0).double() for f in (POSITIONS, *self.atom_labels)]
+        return torch.cat((fourier(x, 6, longest=2.0), torch.stack((x, torch.log(x + 1e-3) / 7, *known), -1)), -1)
+
+    def _given(self, inputs: State, t: dict[str, Tensor], mask: Tensor) -> list[Float[Tensor, "batch atom feature"]]:
+        """The properties as every atom sees them: value, waves of it, and whether it is given; of what is not given all are 0."""
+        if not self.properties:
+            return []
+        value, given = inputs[PROPERTIES][..., 0], t[PROPERTIES] == 0
+        shown = torch.cat((torch.ones_like(value)[..., None], value[..., None], fourier(value, PROPERTY_WAVES, PROPERTY_REACH)), -1)
+        flat = torch.where(given[..., None], shown, 0.0).flatten(1)
+        return [flat[:, None].expand(*mask.shape, flat.shape[-1])]
+
+
+def _pooled(described: Float[Tensor, "batch atom twice"], mask: Tensor) -> Float[Tensor, "batch property 1"]:
+    """What atoms say of the molecule: the mean of one number and the sum of another, for what does not and what does grow with size."""
+    shown = torch.where(mask[..., None], described, 0.0).sum(1)
+    intensive, extensive = shown.chunk(2, -1)
+    count = mask.sum(1, keepdim=True).to(shown.dtype)
+    return (intensive / count + extensive / 9)[..., None]
 
 
 def build_denoiser(noise: NoiseConfig, backbone: BackboneConfig, statistics: Statistics) -> Denoiser:
@@ -186,4 +188,5 @@ def build_denoiser(noise: NoiseConfig, backbone: BackboneConfig, statistics: Sta
     assert len(statistics.bond_law) == BOND_LABELS
     process = build_process(noise, statistics)
     parametrisation = Parametrisation(noise.target)
-    return Denoiser(MoleculeBackbone(backbone, process, parametrisation, statistics.scale), process, {POSITIONS: parametrisation})
+    read = {POSITIONS: parametrisation} | ({PROPERTIES: Parametrisation("x0")} if statistics.properties else {})
+    return Denoiser(MoleculeBackbone(backbone, process, parametrisation, statistics), process, read)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scidiff.config import Config
 from scidiff.errors import UserError
@@ -13,13 +13,16 @@ from scidiff.objective import WeightName
 from scidiff.train.config import TrainConfig
 from scidiff.train.start import fill_in, read_start
 from scidiff_molecules.model import BackboneConfig, NoiseConfig
+from scidiff_molecules.properties import PROPERTIES
 from scidiff_molecules.registry import find_model
 
 Alignment = Literal["none", "rotation", "permutation", "permutation_rotation"]
 
 
 class DataConfig(Config):
-    """Which molecules. ``limit`` takes the first so many of the training split; implicit ``hydrogens`` are part of an atom's label.
+    """Which molecules. ``limit`` takes the first so many of the training split; with implicit ``hydrogens`` heavy atoms count theirs.
+    ``properties`` are those that a model is told of, or that a judge predicts; ``half`` of the training split, so that the judge of a
+    generator has never seen its molecules.
     ``source: sdf`` takes the user's own, with 3D coordinates, from the file ``path``; a tenth of them at most validates."""
 
     source: Literal["qm9", "sample", "sdf"] = "qm9"
@@ -29,6 +32,15 @@ class DataConfig(Config):
     valid: int = Field(default=1024, ge=1, description="how many molecules of the validation split the loss is measured on")
     bucket: int = Field(default=1, ge=1, description="pad to a multiple of this many atoms: few shapes, as torch.compile wants them")
     cache: Path | None = None
+    properties: tuple[str, ...] = ()
+    half: Literal["judge", "generator"] | None = None
+
+    @field_validator("properties")
+    @classmethod
+    def _known_properties(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in PROPERTIES]:
+            raise ValueError(f"unknown property {unknown[0]!r}; known: {', '.join(PROPERTIES)}")
+        return tuple(name for name in PROPERTIES if name in names)
 
     @model_validator(mode="after")
     def _names_a_file(self) -> DataConfig:
@@ -45,10 +57,20 @@ class LossConfig(Config):
     positions_scale: float = Field(default=1.0, gt=0)
     elements_scale: float = Field(default=1.0, gt=0)
     bonds_scale: float = Field(default=1.0, gt=0)
+    properties_scale: float = Field(default=1.0, gt=0)
     time_law: Literal["uniform", "logit_normal", "power"] = "uniform"
     time_mean: float = Field(default=0.0, lt=1)
     time_std: float = Field(default=1.0, gt=0)
     alignment: Alignment = "rotation"
+
+
+class KnownConfig(Config):
+    """What the training gives away, so that the model can complete it later; see :class:`~scidiff_molecules.known.Known`."""
+
+    substructure: float = Field(default=0.0, ge=0, le=1, description="share of the molecules of which a connected part is known")
+    geometry: float = Field(default=0.5, ge=0, le=1, description="share of those whose part has its positions known too")
+    properties: float = Field(default=0.85, ge=0, le=1, description="share of the molecules of which some properties are known")
+    molecule: bool = Field(default=False, description="all is known but the properties: a judge that predicts them")
 
 
 class PreviewConfig(Config):
@@ -67,9 +89,18 @@ class Recipe(Config):
     noise: NoiseConfig = Field(default_factory=NoiseConfig)
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    known: KnownConfig = Field(default_factory=KnownConfig)
     preview: PreviewConfig = Field(default_factory=PreviewConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     init: str | None = Field(default=None, description="a model to start from: noise, backbone, hydrogens and tokens are then its own")
+
+    @model_validator(mode="after")
+    def _hydrogens_fit(self) -> Recipe:
+        if self.noise.hydrogens == "field" and self.data.hydrogens == "explicit":
+            raise ValueError("noise.hydrogens: field is for implicit hydrogens; these are explicit: leave it out")
+        if self.known.molecule and not self.data.properties:
+            raise ValueError("known.molecule leaves nothing to learn but data.properties: name some")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -83,5 +114,6 @@ class Recipe(Config):
         if isinstance(given, dict):
             if given.get("hydrogens", hydrogens) != hydrogens:
                 raise UserError(f"init = {start.model}: it was trained with {hydrogens} hydrogens: leave data.hydrogens out of the recipe")
-            values = {**values, "data": {**given, "hydrogens": hydrogens}}
+            properties = [one["name"] for one in start.metadata["statistics"].get("properties", [])]
+            values = {**values, "data": {**given, "hydrogens": hydrogens, "properties": properties}}
         return fill_in(values, start, known)

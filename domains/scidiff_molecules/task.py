@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from scidiff.denoiser import Denoiser
 from scidiff.errors import UserError
+from scidiff.layout import Layout
 from scidiff.objective import Objective, Term, TimeLaw, Weight
 from scidiff.random import Noise
 from scidiff.tracking import DataInfo
@@ -19,15 +20,17 @@ from scidiff.train.session import TrainWarning
 from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
-from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
+from scidiff_molecules.data import MoleculeDataset, half_of, load_qm9, load_sample
 from scidiff_molecules.data.own import describe_left_out, load_sdf, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
-from scidiff_molecules.model import Statistics, build_denoiser
+from scidiff_molecules.known import Known
+from scidiff_molecules.model import MoleculeBackbone, build_denoiser
 from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.sdf.reading import STATUS
-from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary, state
+from scidiff_molecules.statistics import Statistics, measure, property_law, standardised
+from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, Vocabulary, state
 
 if TYPE_CHECKING:
     from scidiff_molecules.memorisation import TrainingSet
@@ -35,28 +38,13 @@ if TYPE_CHECKING:
 _VALIDATION_BATCH = 256
 
 
-def measure(dataset: MoleculeDataset) -> Statistics:
-    """The statistics of a training set: what the model and its noise need to know of it."""
-    fields = dataset.dense(torch.arange(len(dataset)))
-    mask = fields["mask"]
-    vocabulary = Vocabulary.of(*(fields[k][mask] for k in ("z", "charge", "num_h")))
-    labels = vocabulary.encode(*(fields[k][mask] for k in ("z", "charge", "num_h")))
-    pair = torch.triu(mask[:, :, None] & mask[:, None], diagonal=1)
-    bonds = torch.bincount(fields["bonds"][pair], minlength=BOND_LABELS).double()
-    elements = torch.bincount(labels, minlength=len(vocabulary)).double()
-    centred = fields["pos"] - fields["pos"].sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-    scale = float(centred[mask].square().mean().sqrt())
-    element_law, bond_law = (tuple((counts / counts.sum()).tolist()) for counts in (elements, bonds))
-    return Statistics(vocabulary, element_law, bond_law, round(scale, 4), tuple(size_histogram(dataset).tolist()))
-
-
-def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None) -> Tensor:
+def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None, *, hydrogens: bool = False) -> Tensor:
     """The molecules with bonds assigned; with a vocabulary, those of them whose every atom has a token (a rare one of the validation
-    split may be in no training molecule)."""
+    split may be in no training molecule). ``hydrogens``: they are a field of their own."""
     fields = dataset.fields
-    good = fields["assigned"]
+    good, num_h = fields["assigned"], fields["num_h"]
     if vocabulary is not None:
-        unknown = ~vocabulary.covers(fields["z"], fields["charge"], fields["num_h"])
+        unknown = ~vocabulary.covers(fields["z"], fields["charge"], torch.zeros_like(num_h) if hydrogens else num_h)
         good = good & (torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0)
     return torch.arange(len(dataset))[good[dataset.rows]]
 
@@ -69,8 +57,10 @@ def load_data(data: DataConfig) -> tuple[MoleculeDataset, MoleculeDataset]:
             warnings.warn(told, TrainWarning, stacklevel=2)
         return split(whole, data.valid)
     if data.source == "qm9":
-        return load_qm9("train", hydrogens=data.hydrogens, cache=data.cache), load_qm9("valid", hydrogens=data.hydrogens, cache=data.cache)
-    return load_sample("train", hydrogens=data.hydrogens), load_sample("valid", hydrogens=data.hydrogens)
+        whole, valid = (load_qm9(part, hydrogens=data.hydrogens, cache=data.cache) for part in ("train", "valid"))
+    else:
+        whole, valid = (load_sample(part, hydrogens=data.hydrogens) for part in ("train", "valid"))
+    return whole if data.half is None else whole.select(half_of(len(whole), data.half)), valid
 
 
 class MoleculeTask:
@@ -84,7 +74,8 @@ class MoleculeTask:
         start = None if recipe.init is None else read_start(recipe.init, find_model, "molecules")
         known = None if start is None else Statistics.from_json(start.metadata["statistics"])
         whole, valid = load_data(recipe.data)
-        usable = _usable(whole, known and known.vocabulary)
+        self._hydrogens = recipe.noise.hydrogens == "field"
+        usable = _usable(whole, known and known.vocabulary, hydrogens=self._hydrogens)
         if start is not None and len(usable) < len(whole):
             lost = f"{len(whole) - len(usable):,} of {len(whole):,} molecules are left out"
             warnings.warn(f"init = {start.model}: {lost}: they hold atoms for which it has no token", TrainWarning, stacklevel=2)
@@ -92,47 +83,60 @@ class MoleculeTask:
             raise UserError("no molecule can be trained on: their bonds are not assigned, or init has no token for their atoms")
         self.dataset = whole.select(usable[: recipe.data.limit])
         self.sizes = self.dataset.sizes
-        measured = measure(self.dataset)
+        measured = measure(self.dataset, hydrogens=self._hydrogens, properties=recipe.data.properties)
         self.statistics = measured if known is None else replace(known, sizes=measured.sizes)
-        self.valid = valid.select(_usable(valid, self.statistics.vocabulary)[: recipe.data.valid])
+        self.valid = valid.select(_usable(valid, self.statistics.vocabulary, hydrogens=self._hydrogens)[: recipe.data.valid])
+        self._described = [standardised(part, self.statistics.properties) for part in (self.dataset, self.valid)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.train.seed)  # initial weights: torch's own initialisers draw from its global generator
             self.denoiser = build_denoiser(recipe.noise, recipe.backbone, self.statistics)
         self._start = start and start.about()
         if start is not None:
             self.denoiser.load_state_dict(start.tensors)
+        elif self.statistics.properties:
+            cast("MoleculeBackbone", self.denoiser.backbone).law.copy_(property_law(self.dataset, self.statistics.properties))
         self.objective = self._objective()
         self._known: TrainingSet | None = None
 
     def _objective(self) -> Objective:
-        loss = self.recipe.loss
-        terms = {
-            POSITIONS: Term(Weight(loss.positions), scale=loss.positions_scale),
-            ELEMENTS: Term(score=loss.labels, scale=loss.elements_scale),
-            BONDS: Term(score=loss.labels, scale=loss.bonds_scale),
-        }
+        loss, known, fields = self.recipe.loss, self.recipe.known, self.denoiser.process.fields
+        labels = {ELEMENTS: loss.elements_scale, HYDROGENS: loss.elements_scale, BONDS: loss.bonds_scale}
+        terms = {f: Term(score=loss.labels, scale=scale) for f, scale in labels.items() if f in fields}
+        terms[POSITIONS] = Term(Weight(loss.positions), scale=loss.positions_scale)
+        if PROPERTIES in fields:
+            terms[PROPERTIES] = Term(score="squared_error", scale=loss.properties_scale)
         law = TimeLaw(loss.time_law, mean=loss.time_mean, std=loss.time_std)
         couplings = {} if loss.alignment == "none" else {POSITIONS: COUPLINGS[loss.alignment]}
-        return Objective(self.denoiser.process, terms, law, couplings)
+        gives = known.molecule or known.substructure > 0 or PROPERTIES in fields
+        reveal = Known(**known.model_dump()) if gives else None
+        return Objective(self.denoiser.process, terms, law, couplings, reveal, {PROPERTIES: 1.0} if PROPERTIES in fields else {})
 
     def batch(self, examples: Tensor) -> Batch:
-        return self._batch(self.dataset, examples)
+        return self._batch(self.dataset, examples, self._described[0])
 
-    def _batch(self, dataset: MoleculeDataset, examples: Tensor) -> Batch:
+    def _batch(self, dataset: MoleculeDataset, examples: Tensor, described: Tensor) -> Batch:
         bucket = self.recipe.data.bucket
         atoms = -(-int(dataset.sizes[examples].max()) // bucket) * bucket
-        return Batch(*state(dataset.dense(examples, atoms), self.statistics.vocabulary, self.statistics.scale))
+        law = self.statistics
+        x, layouts = state(dataset.dense(examples, atoms), law.vocabulary, law.scale, hydrogens=self._hydrogens)
+        if law.properties:
+            x[PROPERTIES] = described[examples][..., None]
+            layouts[PROPERTIES] = Layout(torch.ones(len(examples), len(law.properties), dtype=torch.bool))
+        return Batch(x, layouts)
 
     @torch.no_grad()
     def validate(self, denoiser: Denoiser, training: bool = False) -> dict[str, float]:
         """Training losses and ELBO rates in nats a molecule on validation molecules (or as many of the training's), with the same noise
         every time."""
         count = min(len(self.valid), len(self.dataset))
-        dataset = self.dataset.select(torch.arange(count) * len(self.dataset) // count) if training else self.valid
+        dataset, described = self.valid, self._described[1]
+        if training:
+            chosen = torch.arange(count) * len(self.dataset) // count
+            dataset, described = self.dataset.select(chosen), self._described[0][chosen]
         sums: dict[str, Tensor] = {}
         device = next(denoiser.parameters()).device
         for examples in torch.arange(len(dataset)).split(_VALIDATION_BATCH):
-            batch = self._batch(dataset, examples)
+            batch = self._batch(dataset, examples, described)
             u = (torch.arange(len(examples)).double() + 0.5) / len(examples)
             loss = self.objective(
                 denoiser,
@@ -178,6 +182,7 @@ class MoleculeTask:
             "statistics": self.statistics.to_json(),
             "data": recipe.data.model_dump(mode="json", exclude={"cache", "path"}),
             "loss": recipe.loss.model_dump(mode="json"),
+            "known": recipe.known.model_dump(mode="json"),
             "molecules": len(self.dataset),
             **({"init": self._start} if self._start else {}),
         }

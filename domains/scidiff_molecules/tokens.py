@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,8 +14,12 @@ from scidiff.layout import Layout
 from scidiff.process import State
 
 POSITIONS, ELEMENTS, BONDS = "positions", "elements", "bonds"
+HYDROGENS, PROPERTIES = "hydrogens", "properties"
+"""Fields that some models have besides: implicit hydrogens as labels of their own (0 to 4 at each atom), and numbers that describe the
+whole molecule (see :mod:`.properties`)."""
 BOND_LABELS = 4
 """none, single, double, triple (Kekule orders)."""
+HYDROGEN_LABELS = 5
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,25 @@ class Vocabulary:
         return cls(tuple(Token(*row) for row in rows))
 
 
-def layouts(sizes: Int[Tensor, " batch"], n_max: int) -> dict[str, Layout]:
-    """Positions in the zero-centre-of-mass subspace, elements per atom, bonds per unordered pair."""
-    return {
-        POSITIONS: Layout.nodes(sizes, n_max, centred=True),
-        ELEMENTS: Layout.nodes(sizes, n_max),
-        BONDS: Layout.symmetric_pairs(sizes, n_max),
-    }
+def layouts(sizes: Int[Tensor, " batch"], n_max: int, *, hydrogens: bool = False) -> dict[str, Layout]:
+    """Positions in the zero-centre-of-mass subspace, elements (hydrogens too, if they are a field) per atom, bonds per unordered pair."""
+    atoms = Layout.nodes(sizes, n_max)
+    made = {POSITIONS: replace(atoms, centred=True), ELEMENTS: atoms, BONDS: Layout.symmetric_pairs(sizes, n_max)}
+    return made | ({HYDROGENS: atoms} if hydrogens else {})
 
 
-def state(dense: Mapping[str, Tensor], vocabulary: Vocabulary, scale: float) -> tuple[State, dict[str, Layout]]:
+def state(
+    dense: Mapping[str, Tensor], vocabulary: Vocabulary, scale: float, *, hydrogens: bool = False
+) -> tuple[State, dict[str, Layout]]:
     """A padded batch (pos [B, N, 3] in Angstrom, z, charge, num_h, mask [B, N], bonds [B, N, N]) as a state in units of ``scale``, with
-    its layouts. Raises ValueError for an atom that is not in the vocabulary."""
+    its layouts. ``hydrogens``: they are a field of their own, and no part of a token. Raises ValueError for an atom that is not in the
+    vocabulary."""
     mask: Bool[Tensor, "batch atom"] = dense["mask"]
-    layout = layouts(mask.sum(1), mask.shape[1])
+    layout = layouts(mask.sum(1), mask.shape[1], hydrogens=hydrogens)
     first = vocabulary.tokens[0]  # what padding is taken for; any label would do
-    padding = {"z": first.number, "charge": first.charge, "num_h": first.hydrogens}
-    filled = (torch.where(mask, dense[key], value) for key, value in padding.items())
+    counted = torch.zeros_like(dense["num_h"]) if hydrogens else dense["num_h"]
+    padding = ((dense["z"], first.number), (dense["charge"], first.charge), (counted, first.hydrogens))
+    labels = vocabulary.encode(*(torch.where(mask, value, filler) for value, filler in padding))
     positions: Float[Tensor, "batch atom 3"] = layout[POSITIONS].project(dense["pos"].float() / scale)
-    return {POSITIONS: positions, ELEMENTS: vocabulary.encode(*filled), BONDS: dense["bonds"].long()}, layout
+    made = {POSITIONS: positions, ELEMENTS: labels, BONDS: dense["bonds"].long()}
+    return made | ({HYDROGENS: dense["num_h"].long()} if hydrogens else {}), layout

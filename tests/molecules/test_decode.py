@@ -133,7 +133,7 @@ def test_atoms_in_one_place_do_not_stop_the_run() -> None:
 
 
 def test_build_states_what_the_model_stated_and_nothing_else() -> None:
-    mol = build(np.zeros((3, 3)), np.array([3, 4, 6]), np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), VOCABULARY)
+    mol = build(np.zeros((3, 3)), np.array([3, 4, 6]), np.zeros(3, dtype=np.int64), np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), VOCABULARY)
     assert [(atom.GetAtomicNum(), atom.GetFormalCharge(), atom.GetNumExplicitHs()) for atom in mol.GetAtoms()] == [
         (6, 0, 3),
         (7, 1, 0),

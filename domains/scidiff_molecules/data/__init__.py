@@ -5,7 +5,7 @@ from __future__ import annotations
 from .bonds import Bonds, assign_bonds
 from .dataset import Molecule, MoleculeDataset, size_histogram
 from .hydrogens import add_hydrogens, to_implicit
-from .qm9 import cache_folder, load_qm9, split_indices
+from .qm9 import cache_folder, half_of, load_qm9, split_indices
 from .sample import load_sample
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "add_hydrogens",
     "assign_bonds",
     "cache_folder",
+    "half_of",
     "load_qm9",
     "load_sample",
     "size_histogram",

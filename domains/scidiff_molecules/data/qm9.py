@@ -55,6 +55,13 @@ def split_indices(split: Split | str) -> Tensor:
     return torch.from_numpy(parts[split].astype(np.int64))
 
 
+def half_of(count: int, half: Literal["judge", "generator"]) -> Tensor:
+    """int64, half of ``count`` training molecules (of QM9 100,000): the first half of a permutation (numpy, seed 42) trains the judge of
+    properties, the second the generator that is judged. The protocol of EDM (Hoogeboom et al. 2022), GeoLDM and JODO."""
+    order = np.random.RandomState(42).permutation(count)
+    return torch.from_numpy(order[: count // 2] if half == "judge" else order[count // 2 :])
+
+
 def load_qm9(
     split: Split | str = "all",
     *,
