@@ -16,6 +16,7 @@ from scidiff.errors import UserError
 __all__ = [
     "STORAGE",
     "TEMPORARY",
+    "WITHHELD_LOG",
     "atomic_write",
     "clear_left",
     "confined",
@@ -25,9 +26,11 @@ __all__ = [
     "naming",
     "remedy",
     "sync_folder",
+    "withheld_log",
 ]
 
 TEMPORARY = ".tmp"
+WITHHELD_LOG = ".withheld.jsonl"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 STORAGE = FULL | LOCKED
@@ -88,6 +91,20 @@ def naming(path: str | Path) -> Generator[None]:
         if error.errno not in STORAGE:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def withheld_log(path: str | Path) -> Generator[list[str]]:
+    """A list for lines of JSON, one a sample that is withheld from ``path``. Where the block ends well they become the file
+    ``path.withheld.jsonl``; without any, that of an earlier ``path`` is removed. Enter it after what writes ``path``, so that this never
+    appears before its log."""
+    lines: list[str] = []
+    yield lines
+    log = Path(path).with_name(f"{Path(path).name}{WITHHELD_LOG}")
+    if lines:
+        atomic_write(log, "".join(f"{line}\n" for line in lines).encode())
+    else:
+        log.unlink(missing_ok=True)
 
 
 def clear_left(path: str | Path) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from scidiff.cli.options import MODEL, Device
 from scidiff.errors import UserError
+from scidiff.files import WITHHELD_LOG
 from scidiff_molecules.metrics.command import evaluate_command
 
 app = typer.Typer(help="3D molecules: generate, evaluate, prepare data.", no_args_is_help=True)
@@ -38,6 +39,9 @@ def generate(
     first: Annotated[int, typer.Option(help="Number of the first molecule: 40 with -n 10 makes molecules 40 to 49 again.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Molecules in one network call.")] = 50,
     device: Device = "auto",
+    screen: Annotated[
+        bool, typer.Option("--screen/--no-screen", help="Withhold members of listed hazardous classes (docs/screening.md).")
+    ] = True,
     shards: Annotated[int | None, typer.Option(min=1, help="Write so many files, in any number of processes.")] = None,
     shard: Annotated[int | None, typer.Option(min=0, help="Make this shard alone (default: all, or this rank's share).")] = None,
     format: Annotated[Literal["sdf", "smi"] | None, typer.Option(help="Of the shards in a folder (default: sdf).")] = None,  # noqa: A002
@@ -45,13 +49,16 @@ def generate(
 ) -> None:
     """Generate molecules. They are written as they come; the file appears whole or not at all.
 
+    A molecule that the screening rules withhold keeps its number and its place, without atoms; OUT.withheld.jsonl lists which, and by what
+    rule. The rules are coarse: what they let pass is not thereby safe.
+
     The files of --shards hold the same molecules, to the bit, as one process makes; what is finished is never made again.
     """
     if shards is None and (shard is not None or format is not None):
         raise UserError("--shard and --format are for --shards: say how many there are")
     if shards is None and out.suffix not in _FORMATS:
         raise UserError(f"--out {out}: the name must end in {' or '.join(_FORMATS)}, unless --shards fill a folder")
-    asked: dict[str, Any] = {"seed": seed, "steps": steps, "atoms": atoms, "first": first, "batch_size": batch_size}
+    asked: dict[str, Any] = {"seed": seed, "steps": steps, "atoms": atoms, "first": first, "batch_size": batch_size, "screen": screen}
     if shards is None and n <= LONG and not plan:
         _one_file(out, n, model, device, asked)
         return
@@ -60,7 +67,8 @@ def generate(
 
     target = target_of(out, _FORMATS, format)
     options = {"-n": n, "--out": out, "--model": model, "--device": device, "--format": format}
-    options |= {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
+    options |= {f"--{name.replace('_', '-')}": value for name, value in asked.items() if name != "screen"}
+    options["--no-screen"] = None if screen else True
     work, trial = sharded(target, n, model, device, asked, shards, shard, options)
     if plan:
         show_plan(work, trial)
@@ -71,6 +79,7 @@ def generate(
 def _one_file(out: Path, n: int, model: str, device: str, asked: dict[str, Any]) -> None:
     from scidiff_molecules.generator import MoleculeGenerator
     from scidiff_molecules.output import writer
+    from scidiff_molecules.screening import load_rules
 
     generator = MoleculeGenerator.load(model, device=device)
     stream, properties = generator.stream(n, **asked), {"seed": asked["seed"], "model": model, "calls": generator.calls(asked["steps"])}
@@ -82,6 +91,8 @@ def _one_file(out: Path, n: int, model: str, device: str, asked: dict[str, Any])
     seconds = time.perf_counter() - started
     failed = f"; {file.failed:,} do not sanitise and are in it, marked so" if file.failed else ""
     typer.echo(f"{n:,} molecules in {seconds:.1f} s ({n / seconds:.1f} a second), written to {out}{failed}")
+    if file.withheld:
+        typer.echo(f"{len(file.withheld):,} withheld by screening rules {load_rules().version}, see {out}{WITHHELD_LOG}")
 
 
 @data.command("qm9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from rdkit.Geometry import Point3D
 from scidiff.process import Layouts, State
 from scidiff_molecules.data.hydrogens import add_hydrogens
 from scidiff_molecules.sdf import STATUS
-from scidiff_molecules.sdf.reading import FAILED
+from scidiff_molecules.sdf.reading import status_of
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, Vocabulary
 
 _ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
@@ -21,17 +22,19 @@ _ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TR
 @dataclass(frozen=True)
 class Generated:
     """One generated molecule with its hydrogens. ``reason`` is empty if RDKit sanitises it; else it is RDKit's, and ``mol`` is as the
-    model made it.
+    model made it. Of one that is withheld ``mol`` has no atoms, ``reason`` names the class, and ``withheld`` the rule, and
+    the version and SHA-256 of the rules.
 
-    The molecule's property ``scidiff_status`` says the same: ``ok``, or ``failed: `` and the reason.
+    The molecule's property ``scidiff_status`` says the same: ``ok``, ``failed: `` and the reason, or ``withheld: `` and the class.
     """
 
     id: int
     mol: Chem.Mol
     reason: str = ""
+    withheld: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        self.mol.SetProp(STATUS, f"{FAILED}{self.reason}" if self.reason else "ok")
+        self.mol.SetProp(STATUS, status_of(self.reason))
         self.mol.SetProp("_Name", f"molecule {self.id}")
 
     @property

@@ -26,6 +26,7 @@ from scidiff.train.weights import load_weights
 from scidiff_molecules.decode import Generated, decode
 from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
 from scidiff_molecules.registry import find_model
+from scidiff_molecules.screening import Screen, screened
 from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
 
 MAX_MOLECULES = 100_000_000
@@ -93,17 +94,21 @@ class MoleculeGenerator:
         return 2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps
 
     def generate(
-        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
-    ) -> list[Chem.Mol]:
+        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK,
+        screen: Screen | bool = True,
+    ) -> list[Chem.Mol]:  # fmt: skip
         """``n`` RDKit molecules with hydrogens and a conformer. One that does not sanitise is among them as the model made it, its property
-        ``scidiff_status`` saying why. See :meth:`stream` for the arguments and errors."""
-        return [one.mol for one in self.stream(n, seed=seed, steps=steps, atoms=atoms, first=first, batch_size=batch_size)]
+        ``scidiff_status`` saying why; in the place of one that is withheld there is a molecule without atoms. See :meth:`stream` for the
+        arguments and errors."""
+        made = self.stream(n, seed=seed, steps=steps, atoms=atoms, first=first, batch_size=batch_size, screen=screen)
+        return [one.mol for one in made]
 
     def stream(
-        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK
-    ) -> Iterator[Generated]:
+        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK,
+        screen: Screen | bool = True,
+    ) -> Iterator[Generated]:  # fmt: skip
         """Molecules as they are made, in the order of their ids. ``atoms``: that many in every molecule (heavy ones for a model with
-        implicit hydrogens).
+        implicit hydrogens). ``screen``: withhold members of hazardous classes (:mod:`scidiff_molecules.screening`); False: withhold none.
 
         A block of ``batch_size`` consecutive ids is always computed whole, so id 41 is the same to the bit whichever ids are asked for.
         The noise depends on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError, before anything
@@ -111,7 +116,8 @@ class MoleculeGenerator:
         """
         self.check(n, steps=steps, atoms=atoms, first=first, batch_size=batch_size)
         steps = self.sampler.steps if steps is None else steps
-        return self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), atoms, first, batch_size)
+        made = self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), atoms, first, batch_size)
+        return screened(made, screen)
 
     def _stream(self, n: int, seed: int, sampler: SamplerConfig, atoms: int | None, first: int, batch_size: int) -> Iterator[Generated]:
         room, wanted = Room(), range(first, first + n)

@@ -31,8 +31,9 @@ class MoleculeRequest(Config):
 
 
 class MoleculeService:
-    """Implements :class:`scidiff.domain.Service`: one row a molecule, with ``id``, ``status`` (ok, or failed and why), ``smiles`` (empty
-    for one that RDKit does not sanitise) and ``molblock`` (3D, hydrogens included)."""
+    """Implements :class:`scidiff.domain.Service`: one row a molecule, with ``id``, ``status`` (ok, or failed or withheld, and why),
+    ``smiles`` (empty for one that is not ok) and ``molblock`` (3D, hydrogens included; without atoms for one that screening withholds).
+    No request can switch the screening off."""
 
     def __init__(self, generator: MoleculeGenerator) -> None:
         self.generator = generator

@@ -15,10 +15,11 @@ from scidiff.shards.origin import command_of, made_on
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.output import writer
 from scidiff_molecules.registry import find_model
+from scidiff_molecules.screening import load_rules
 
 __all__ = ["FAILED", "PART", "MoleculeShards", "sharded"]
 
-FAILED = "do not sanitise"
+FAILED, WITHHELD = "do not sanitise", "are withheld by screening rules"
 PART = 1000
 """Molecules in one shard, about, where nobody says how many shards there are."""
 
@@ -41,7 +42,7 @@ def sharded(
     use_own_gpu()
     weights = find_model(model)  # once: an alias may move
     generator = MoleculeGenerator.load(weights, device=device)
-    generator.check(n, **{name: value for name, value in asked.items() if name != "seed"})
+    generator.check(n, **{name: value for name, value in asked.items() if name not in ("seed", "screen")})
     made = MoleculeShards(generator, weights, model, dict(asked))
     first, block = asked["first"], asked["batch_size"]
     blocks = -(-(first + n) // block) - first // block
@@ -67,17 +68,21 @@ class MoleculeShards:
         steps = self.asked["steps"] or self.generator.sampler.steps
         sampler = self.generator.sampler.model_copy(update={"steps": steps}).model_dump(mode="json")
         model = {"model": self.model, "model_sha256": file_sha256(self.weights)}
-        return {**model, "seed": self.asked["seed"], "atoms": self.asked["atoms"], "sampler": sampler}
+        rules = load_rules()
+        screen = f"rules {rules.version}, sha256 {rules.sha256}" if self.asked["screen"] else "off"
+        return {**model, "seed": self.asked["seed"], "atoms": self.asked["atoms"], "sampler": sampler, "screen": screen}
 
     def write(self, path: Path, ids: range, advance: Advance) -> Written:
         """The molecules of these ids to a file, which appears whole or not at all."""
-        stream = self.generator.stream(len(ids), **{**self.asked, "first": ids.start})
+        asked: dict[str, Any] = {**self.asked, "first": ids.start}
+        stream = self.generator.stream(len(ids), **asked)
         properties = {"seed": self.asked["seed"], "model": self.model, "calls": self.generator.calls(self.asked["steps"])}
-        with writer(path) as file:
+        with writer(path, log=False) as file:  # the log is the manifest's, and a merge's
             for molecule in stream:
                 file.write(molecule, properties)
                 advance(1)
-        return Written({"molecules": len(ids), FAILED: file.failed})
+        counts = {"molecules": len(ids), FAILED: file.failed, f"{WITHHELD} {load_rules().version}": len(file.withheld)}
+        return Written(counts, withheld=tuple(file.withheld))
 
     def trial(self, path: Path, first: int) -> int:
         """One block to a file; how many molecules it has."""

@@ -28,11 +28,14 @@ class Written:
     A file of several *sections* (the series of a table) has a ``header`` of that many bytes, then the sections, each of so many bytes
     (rows, of a parquet file, which has no header): a merge puts the first sections of all shards first, then the second ones, as one
     process would have written them. None: the file is one section.
+
+    ``withheld``: a line of JSON for each sample that is withheld from the file; a merge puts them into a log beside it.
     """
 
     counts: Mapping[str, int]
     header: int = 0
     sections: tuple[int, ...] | None = None
+    withheld: tuple[str, ...] = ()
 
 
 Write = Callable[[Path, range], Written]
@@ -48,6 +51,7 @@ class Done(Config):
     counts: dict[str, int]
     header: int = Field(default=0, ge=0)
     sections: tuple[int, ...] = Field(min_length=1)
+    withheld: tuple[str, ...] = ()
     made_on: dict[str, str] = Field(description="what may change the last bits: device, threads, versions")
 
 
@@ -136,6 +140,7 @@ class ShardFolder:
                 counts=dict(written.counts),
                 header=written.header,
                 sections=(size,) if written.sections is None else written.sections,
+                withheld=written.withheld,
                 made_on=dict(self.made_on),
             )
             # Last: the part and its name are on the disk when its manifest is (the folder is synchronised with it).

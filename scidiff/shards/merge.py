@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scidiff.errors import UserError
-from scidiff.files import TEMPORARY, sync_folder
+from scidiff.files import TEMPORARY, WITHHELD_LOG, sync_folder, withheld_log
 from scidiff.shards.folder import Done, ShardFolder
 from scidiff.shards.lock import locked
 from scidiff.shards.plan import named
@@ -46,7 +46,8 @@ def merge(folder: ShardFolder, out: Path, checked: Callable[[int], None] = lambd
         raise UserError(f"--out {out}: the folder {out.parent} does not exist; make it first")
     done = _all_done(folder, checked)
     try:
-        with _replacing(out) as temporary:
+        with _replacing(out) as temporary, withheld_log(out) as lines:
+            lines += [line for one in done for line in one.withheld]
             if folder.plan.suffix == ".parquet":
                 from scidiff.shards.rows import merge_rows  # pyarrow
 
@@ -59,7 +60,7 @@ def merge(folder: ShardFolder, out: Path, checked: Callable[[int], None] = lambd
     counts: Counter[str] = Counter()
     for one in done:
         counts.update(one.counts)
-    return Merged(dict(counts), size, tuple(_notes(done)))
+    return Merged(dict(counts), size, (*_notes(done), *_log(done, out)))
 
 
 def remarks(counts: Mapping[str, int], what: str) -> list[str]:
@@ -118,6 +119,11 @@ def _notes(done: Sequence[Done]) -> Iterator[str]:
         if len(where) > 1:
             said = "; ".join(f"{value}: shard {named(shards)}" for value, shards in where.items())
             yield f"shards were made with different {key} ({said}): a single process would have made the same to rounding, not to the bit"
+
+
+def _log(done: Sequence[Done], out: Path) -> Iterator[str]:
+    if count := sum(len(one.withheld) for one in done):
+        yield f"what is withheld ({count:,}) is listed in {out}{WITHHELD_LOG}"
 
 
 @contextmanager

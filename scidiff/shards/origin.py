@@ -15,8 +15,9 @@ __all__ = ["command_of", "made_on"]
 
 
 def command_of(words: tuple[str, ...], options: Mapping[str, object]) -> tuple[str, ...]:
-    """The words, then each option that was given (is not None) with its value."""
-    return (*words, *(str(word) for name, value in options.items() if value is not None for word in (name, value)))
+    """The words, then each option that was given (is not None) with its value; of a flag (True) the name alone."""
+    given = [(name, value) for name, value in options.items() if value is not None]
+    return (*words, *(str(word) for name, value in given for word in ((name,) if value is True else (name, value))))
 
 
 def made_on(device: torch.device, *packages: ModuleType) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rdkit.Chem import rdMolDescriptors
 
 from scidiff_molecules.metrics.valence import as_generated
 from scidiff_molecules.report.depict import drawing_svg
-from scidiff_molecules.sdf import Failed, Structure, build_mol, structure_of, with_conformer
+from scidiff_molecules.sdf import Failed, Structure, build_mol, structure_of, unpack, with_conformer
 
 MAX_V2000 = 999  # atoms or bonds: the counts line has three columns for each
 
@@ -59,7 +59,7 @@ class MoleculeView:
         mol = item if isinstance(item, Chem.Mol) else None if item is None else item.mol
         reason = reason or (item.reason if item is not None and not isinstance(item, Chem.Mol) else None)
         if mol is None or mol.GetNumAtoms() == 0:
-            return cls(caption, smiles or "", "", 0, None, reason or ("no molecule" if mol is None else "no atoms"), (), "")
+            return cls(caption, smiles or "", "", 0, None, reason or unpack(item)[1] or "no atoms", (), "")
         structure = structure_of(mol)
         graph = as_generated(structure)
         disconnected = f"not connected: {graph.fragments} fragments" if graph.fragments > 1 else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from scidiff_molecules.sdf.reading import STATUS, ReadFailure, read_sdf, sanitize_fault
+from scidiff_molecules.sdf.reading import SCREEN, STATUS, WITHHELD, ReadFailure, read_sdf, sanitize_fault, status_of
 from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
-from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, unpack
+from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, one_line, unpack
 
 __all__ = [
+    "SCREEN",
     "STATUS",
+    "WITHHELD",
     "Failed",
     "ReadFailure",
     "SdfWriter",
@@ -15,8 +17,10 @@ __all__ = [
     "atomic_text",
     "build_mol",
     "mol_block",
+    "one_line",
     "read_sdf",
     "sanitize_fault",
+    "status_of",
     "structure_of",
     "unpack",
     "with_conformer",

@@ -24,7 +24,9 @@ MAX_RECORDS = 1_000_000
 MAX_RECORD_BYTES = 2**20
 MAX_ATOMS = 1000
 STATUS = "scidiff_status"
+SCREEN = "scidiff_screen"
 FAILED = "failed: "
+WITHHELD = "withheld: "
 _DELIMITER = b"$$$$"
 
 
@@ -118,9 +120,8 @@ def _parse(index: int, record: bytes, sanitize: bool) -> Chem.Mol | ReadFailure:
         mol = None
     if mol is None:
         return ReadFailure(index, "RDKit cannot read the record", None, 0)
-    status = mol.GetProp(STATUS) if mol.HasProp(STATUS) else ""
-    if status.startswith(FAILED):
-        return ReadFailure(index, status.removeprefix(FAILED), mol, mol.GetNumAtoms())
+    if reason := stated_reason(mol):
+        return ReadFailure(index, reason, mol, mol.GetNumAtoms())
     fault = "no atoms" if mol.GetNumAtoms() == 0 else coordinate_fault(mol.GetConformer().GetPositions())
     if fault or not sanitize:
         return ReadFailure(index, fault, mol, mol.GetNumAtoms()) if fault else mol
@@ -135,6 +136,19 @@ def _sanitized(index: int, mol: Chem.Mol) -> Chem.Mol | ReadFailure:
     if clean.GetConformer().Is3D():
         Chem.AssignStereochemistryFrom3D(clean)
     return clean
+
+
+def status_of(reason: str | None) -> str:
+    """The value of :data:`STATUS`: ``ok``, or why the molecule failed or was withheld."""
+    if not reason:
+        return "ok"
+    return reason if reason.startswith(WITHHELD) else f"{FAILED}{reason}"
+
+
+def stated_reason(mol: Chem.Mol) -> str:
+    """Why a molecule failed or was withheld, as its :data:`STATUS` says it; empty where it says no such thing."""
+    status = mol.GetProp(STATUS) if mol.HasProp(STATUS) else ""
+    return status.removeprefix(FAILED) if status.startswith((FAILED, WITHHELD)) else ""
 
 
 def sanitize_fault(mol: Chem.Mol) -> str | None:

@@ -15,7 +15,7 @@ from rdkit import Chem, rdBase
 
 from scidiff.errors import UserError
 from scidiff.files import discard, naming
-from scidiff_molecules.sdf.reading import FAILED, STATUS, sanitize_fault
+from scidiff_molecules.sdf.reading import STATUS, sanitize_fault, stated_reason, status_of
 from scidiff_molecules.sdf.structure import coordinate_fault
 
 _MAX_VALUE = 4000
@@ -37,9 +37,8 @@ def unpack(item: Chem.Mol | Failed | None) -> tuple[Chem.Mol | None, str | None]
     if item is None:
         return None, "no molecule"
     mol, reason = (item, "") if isinstance(item, Chem.Mol) else (item.mol, item.reason)
-    if not reason and mol is not None and mol.HasProp(STATUS):
-        status = mol.GetProp(STATUS)
-        reason = status.removeprefix(FAILED) if status.startswith(FAILED) else ""
+    if not reason and mol is not None:
+        reason = stated_reason(mol)
     return mol, reason or (None if mol is not None else "no molecule")
 
 
@@ -112,10 +111,10 @@ class SdfWriter:
         if mol is not None:
             fields |= mol.GetPropsAsDict(includePrivate=False, includeComputed=False)
             name = name or (mol.GetProp("_Name") if mol.HasProp("_Name") else "")
-        fields |= dict(properties or {}) | {STATUS: f"{FAILED}{fault}" if fault else "ok"}
-        data = "".join(f">  <{_clean_name(key)}>\n{_clean_value(value)}\n\n" for key, value in fields.items())
+        fields |= dict(properties or {}) | {STATUS: status_of(fault)}
+        data = "".join(f">  <{_clean_name(key)}>\n{one_line(value)}\n\n" for key, value in fields.items())
         body = block.split("\n", 1)[1]
-        self._file.write(f"{_clean_value(name)[:80]}\n{body}{data}$$$$\n")
+        self._file.write(f"{one_line(name)[:80]}\n{body}{data}$$$$\n")
         self._file.flush()
         self.written += 1
         self.failed += fault is not None
@@ -143,6 +142,7 @@ def _clean_name(name: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", str(name))[:64] or "_"
 
 
-def _clean_value(value: object) -> str:
+def one_line(value: object) -> str:
+    """A value as one printable line that no reader of the file takes for anything else; bounded."""
     line = "".join(c if c.isprintable() else " " for c in str(value))[:_MAX_VALUE]
     return f" {line}" if line.startswith(("$$$$", ">")) else line
