@@ -19,8 +19,8 @@ from scidiff.train.session import TrainWarning
 from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
-from scidiff_molecules.data import MoleculeDataset, load_qm9, load_sample, size_histogram
-from scidiff_molecules.data.own import describe_left_out, load_sdf, split
+from scidiff_molecules.data import MoleculeDataset, load_ligands, load_qm9, load_sample, size_histogram
+from scidiff_molecules.data.own import describe_left_out, load_own, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.model import Statistics, build_denoiser
 from scidiff_molecules.provenance import data_info
@@ -36,16 +36,17 @@ _VALIDATION_BATCH = 256
 
 
 def measure(dataset: MoleculeDataset) -> Statistics:
-    """The statistics of a training set: what the model and its noise need to know of it."""
-    fields = dataset.dense(torch.arange(len(dataset)))
-    mask = fields["mask"]
-    vocabulary = Vocabulary.of(*(fields[k][mask] for k in ("z", "charge", "num_h")))
-    labels = vocabulary.encode(*(fields[k][mask] for k in ("z", "charge", "num_h")))
-    pair = torch.triu(mask[:, :, None] & mask[:, None], diagonal=1)
-    bonds = torch.bincount(fields["bonds"][pair], minlength=BOND_LABELS).double()
-    elements = torch.bincount(labels, minlength=len(vocabulary)).double()
-    centred = fields["pos"] - fields["pos"].sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-    scale = float(centred[mask].square().mean().sqrt())
+    """The statistics of a training set: what the model and its noise need to know of it. Memory grows with its atoms, not with pairs."""
+    whole = dataset.select(torch.arange(len(dataset)))
+    fields, sizes = whole.fields, whole.sizes
+    tokens = tuple(fields[k] for k in ("z", "charge", "num_h"))
+    vocabulary = Vocabulary.of(*tokens)
+    elements = torch.bincount(vocabulary.encode(*tokens), minlength=len(vocabulary)).double()
+    bonds = torch.bincount(fields["bond_order"], minlength=BOND_LABELS).double()
+    bonds[0] = (sizes * (sizes - 1) // 2).sum() - len(fields["bond_order"])
+    which = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    centre = torch.zeros(len(sizes), 3).index_add_(0, which, fields["pos"]) / sizes[:, None]
+    scale = float((fields["pos"] - centre[which]).square().mean().sqrt())
     element_law, bond_law = (tuple((counts / counts.sum()).tolist()) for counts in (elements, bonds))
     return Statistics(vocabulary, element_law, bond_law, round(scale, 4), tuple(size_histogram(dataset).tolist()))
 
@@ -64,12 +65,13 @@ def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None) -> T
 def load_data(data: DataConfig) -> tuple[MoleculeDataset, MoleculeDataset]:
     """(training, validation), whole."""
     if data.path is not None:
-        whole = load_sdf(data.path, hydrogens=data.hydrogens)
+        whole = load_own(data.path, hydrogens=data.hydrogens, cache=data.cache)
         if told := describe_left_out(whole):
             warnings.warn(told, TrainWarning, stacklevel=2)
         return split(whole, data.valid)
-    if data.source == "qm9":
-        return load_qm9("train", hydrogens=data.hydrogens, cache=data.cache), load_qm9("valid", hydrogens=data.hydrogens, cache=data.cache)
+    if data.source in ("qm9", "ligands"):
+        load = load_qm9 if data.source == "qm9" else load_ligands
+        return load("train", hydrogens=data.hydrogens, cache=data.cache), load("valid", hydrogens=data.hydrogens, cache=data.cache)
     return load_sample("train", hydrogens=data.hydrogens), load_sample("valid", hydrogens=data.hydrogens)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scidiff_molecules.sdf.reading import STATUS, ReadFailure, read_sdf, sanitize_fault
+from scidiff_molecules.sdf.reading import STATUS, ReadFailure, count_records, read_sdf, sanitize_fault
 from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
 from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, unpack
 
@@ -14,6 +14,7 @@ __all__ = [
     "Structure",
     "atomic_text",
     "build_mol",
+    "count_records",
     "mol_block",
     "read_sdf",
     "sanitize_fault",
