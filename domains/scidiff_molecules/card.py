@@ -14,9 +14,11 @@ from scidiff_molecules.registry import WEIGHTS
 CITATION = (
     "R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Scientific Data 1, 140022 (2014), https://doi.org/10.1038/sdata.2014.22"
 )
+LIGANDS_CITATION = "J. D. Westbrook et al., Bioinformatics 31, 1274 (2015), https://doi.org/10.1093/bioinformatics/btu789"
 SOURCES = {
     "qm9": "QM9 (through the package qm9pack): the training split of 100,000 molecules that EDM's permutation draws",
     "sample": "the sample of QM9 in the package: 3,000 molecules of its training split",
+    "ligands": "the drug-like ligands of the PDB's Chemical Component Dictionary (through the package biotite), training split",
 }
 
 
@@ -55,7 +57,8 @@ def _data(metadata: Mapping[str, Any]) -> str:
     if source is None:
         rows.append(("licence", "not known here: whoever passes the model on states that of the data"))
     else:
-        rows += [("licence", "CC0 1.0 (public domain); please cite the paper"), ("paper", CITATION)]
+        paper = LIGANDS_CITATION if said.get("source") == "ligands" else CITATION
+        rows += [("licence", "CC0 1.0 (public domain); please cite the paper"), ("paper", paper)]
     return table(("", ""), rows)
 
 
@@ -67,13 +70,13 @@ def _limits(metadata: Mapping[str, Any]) -> str:
     elements = ", ".join(symbols(number) for number in sorted({int(token[0]) for token in tokens}))
     charges = ", ".join(f"{charge:+d}" if charge else "0" for charge in sorted({int(token[1]) for token in tokens}))
     seen = [size for size, count in enumerate(sizes) if count]
-    own = metadata.get("data", {}).get("source") not in SOURCES
+    limits = LIMITS_OF.get(metadata.get("data", {}).get("source"), OWN)
     lines = [
         f"Elements {elements}; formal charges {charges}. No other atom can come out.",
         f"Trained on {min(seen)} to {max(seen)} {atoms}. More can be asked for (up to four times as many); that was not tested."
         if seen
         else "Sizes are unknown.",
-        *(OWN if own else QM9),
+        *limits,
         "Not tested: energies and forces of what it makes, stereochemistry, ring strain, toxicity, synthesis; molecules unlike its data's.",
         "Some molecules fail (see what was measured). They are returned marked, never dropped.",
     ]
@@ -89,6 +92,12 @@ OWN = (
     "What it makes is like the molecules of that file; with few of them it may repeat them. A stable molecule need not be one that can be "
     "made.",
 )
+
+LIGANDS = (
+    "Molecules are like ligands of proteins: 6 to 50 heavy atoms, net charge -2 to 2, in one conformer that a program has computed. A "
+    "stable molecule need not be one that can be made, nor bind anything.",
+)
+LIMITS_OF = {"qm9": QM9, "sample": QM9, "ligands": LIGANDS}
 
 USES = """- Research on generative models: a baseline that is measured, a start for fine-tuning, a subject for samplers.
 - Teaching, and tests of software that takes molecules."""

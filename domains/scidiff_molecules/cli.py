@@ -14,12 +14,15 @@ from rich.table import Table
 from scidiff.cli.options import MODEL, Device
 from scidiff.errors import UserError
 from scidiff.files import WITHHELD_LOG
+from scidiff_molecules.data_commands import add_command, ligands_command
 from scidiff_molecules.metrics.command import evaluate_command
 
 app = typer.Typer(help="3D molecules: generate, evaluate, prepare data.", no_args_is_help=True)
 data = typer.Typer(help="Training data.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.command("evaluate")(evaluate_command)
+data.command("add")(add_command)
+data.command("ligands")(ligands_command)
 
 _FORMATS = (".sdf", ".smi")
 LONG = 5000

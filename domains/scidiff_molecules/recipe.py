@@ -23,9 +23,10 @@ class DataConfig(Config):
     """Which molecules. ``limit`` takes the first so many of the training split; with implicit ``hydrogens`` heavy atoms count theirs.
     ``properties`` are those that a model is told of, or that a judge predicts; ``half`` of the training split, so that the judge of a
     generator has never seen its molecules.
-    ``source: sdf`` takes the user's own, with 3D coordinates, from the file ``path``; a tenth of them at most validates."""
+    ``source: own`` takes the user's: ``path`` is an SDF file with 3D coordinates (``sdf`` is an older word for it), or a set that `scidiff
+    molecules data add` has made, a .safetensors file or its name; a tenth of them at most validates."""
 
-    source: Literal["qm9", "sample", "sdf"] = "qm9"
+    source: Literal["qm9", "sample", "ligands", "own", "sdf"] = "qm9"
     path: Path | None = None
     hydrogens: Literal["implicit", "explicit"] = "implicit"
     limit: int | None = Field(default=None, ge=1)
@@ -44,8 +45,8 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _names_a_file(self) -> DataConfig:
-        if (self.source == "sdf") != (self.path is not None):
-            raise ValueError("path is the file of source: sdf, and of no other source")
+        if (self.source in ("own", "sdf")) != (self.path is not None):
+            raise ValueError("path is the file of source: own (or sdf), and of no other source")
         return self
 
 

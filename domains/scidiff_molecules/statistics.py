@@ -93,31 +93,30 @@ class _StoredStatistics(Config):
 
 
 def measure(dataset: MoleculeDataset, *, hydrogens: bool = False, properties: Sequence[str] = ()) -> Statistics:
-    """The statistics of a training set. ``hydrogens``: they are a field of their own."""
-    fields = dataset.dense(torch.arange(len(dataset)))
-    mask = fields["mask"]
-    z, charge, num_h = (fields[key][mask] for key in ("z", "charge", "num_h"))
+    """The statistics of a training set. ``hydrogens``: they are a field of their own. Memory grows with its atoms, not with pairs."""
+    whole = dataset.select(torch.arange(len(dataset)))
+    fields, sizes = whole.fields, whole.sizes
+    z, charge, num_h = (fields[key] for key in ("z", "charge", "num_h"))
     in_token = torch.zeros_like(num_h) if hydrogens else num_h
     vocabulary = Vocabulary.of(z, charge, in_token)
-    elements = _shares(vocabulary.encode(z, charge, in_token), len(vocabulary))
-    pair = torch.triu(mask[:, :, None] & mask[:, None], diagonal=1)
-    centred = fields["pos"] - fields["pos"].sum(1, keepdim=True) / mask.sum(1)[:, None, None]
-    scale = round(float(centred[mask].square().mean().sqrt()), 4)
+    bonds = torch.bincount(fields["bond_order"], minlength=BOND_LABELS).double()
+    bonds[0] = (sizes * (sizes - 1) // 2).sum() - len(fields["bond_order"])
+    which = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    centre = torch.zeros(len(sizes), 3).index_add_(0, which, fields["pos"]) / sizes[:, None]
     return Statistics(
         vocabulary,
-        elements,
-        _shares(fields["bonds"][pair], BOND_LABELS),
-        scale,
+        _shares(torch.bincount(vocabulary.encode(z, charge, in_token), minlength=len(vocabulary))),
+        _shares(bonds),
+        round(float((fields["pos"] - centre[which]).square().mean().sqrt()), 4),
         tuple(size_histogram(dataset).tolist()),
-        _shares(num_h, HYDROGEN_LABELS) if hydrogens else (),
+        _shares(torch.bincount(num_h, minlength=HYDROGEN_LABELS)) if hydrogens else (),
         tuple(_scales(dataset, properties)),
         min(len(dataset), LAW_ROWS) if properties else 0,
     )
 
 
-def _shares(labels: Tensor, count: int) -> tuple[float, ...]:
-    counts = torch.bincount(labels, minlength=count).double()
-    return tuple((counts / counts.sum()).tolist())
+def _shares(counts: Tensor) -> tuple[float, ...]:
+    return tuple((counts.double() / counts.sum()).tolist())
 
 
 def _scales(dataset: MoleculeDataset, properties: Sequence[str]) -> list[PropertyScale]:

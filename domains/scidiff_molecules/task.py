@@ -20,8 +20,8 @@ from scidiff.train.session import TrainWarning
 from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
-from scidiff_molecules.data import MoleculeDataset, half_of, load_qm9, load_sample
-from scidiff_molecules.data.own import describe_left_out, load_sdf, split
+from scidiff_molecules.data import MoleculeDataset, half_of, load_ligands, load_qm9, load_sample
+from scidiff_molecules.data.own import describe_left_out, load_own, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.known import Known
 from scidiff_molecules.model import MoleculeBackbone, build_denoiser
@@ -52,14 +52,15 @@ def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None, *, h
 def load_data(data: DataConfig) -> tuple[MoleculeDataset, MoleculeDataset]:
     """(training, validation), whole."""
     if data.path is not None:
-        whole = load_sdf(data.path, hydrogens=data.hydrogens)
+        whole = load_own(data.path, hydrogens=data.hydrogens, cache=data.cache)
         if told := describe_left_out(whole):
             warnings.warn(told, TrainWarning, stacklevel=2)
         return split(whole, data.valid)
-    if data.source == "qm9":
-        whole, valid = (load_qm9(part, hydrogens=data.hydrogens, cache=data.cache) for part in ("train", "valid"))
-    else:
+    if data.source == "sample":
         whole, valid = (load_sample(part, hydrogens=data.hydrogens) for part in ("train", "valid"))
+    else:
+        load = load_qm9 if data.source == "qm9" else load_ligands
+        whole, valid = (load(part, hydrogens=data.hydrogens, cache=data.cache) for part in ("train", "valid"))
     return whole if data.half is None else whole.select(half_of(len(whole), data.half)), valid
 
 

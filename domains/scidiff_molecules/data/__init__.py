@@ -1,10 +1,11 @@
-"""Molecular data: QM9 and its shipped sample, bonds, hydrogens, and the dataset that carries them."""
+"""Molecular data: QM9 and its shipped sample, drug-like ligands, the user's own; bonds, hydrogens, and the dataset that carries them."""
 
 from __future__ import annotations
 
 from .bonds import Bonds, assign_bonds
 from .dataset import Molecule, MoleculeDataset, size_histogram
 from .hydrogens import add_hydrogens, to_implicit
+from .ligands import load_ligands
 from .qm9 import cache_folder, half_of, load_qm9, split_indices
 from .sample import load_sample
 
@@ -16,6 +17,7 @@ __all__ = [
     "assign_bonds",
     "cache_folder",
     "half_of",
+    "load_ligands",
     "load_qm9",
     "load_sample",
     "size_histogram",

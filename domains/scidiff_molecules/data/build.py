@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +18,10 @@ from scidiff.errors import UserError
 
 from .bonds import Bonds, assign_bonds
 from .dataset import MoleculeDataset
+from .pool import in_processes, workers_for
 from .sources import BLOCK, PROPERTIES, Record, Source
 
 REPORT_EVERY = 512
-MAX_WORKERS = 8
 
 
 def collate(records: Iterable[Record], report: Callable[[int], None] = lambda _: None) -> MoleculeDataset:
@@ -87,17 +83,14 @@ def same_formula(record: Record) -> bool:
 
 
 def build(source: Source, total: int, *, progress: bool = True, workers: int | None = None) -> MoleculeDataset:
-    """Read all of ``source`` in ``workers`` processes (default: the cores, at most 8) and merge them by QM9 number.
-
-    The workers are plain interpreters given paths as arguments: nothing is pickled, and a script that calls this needs no
-    ``if __name__ == "__main__"``.
+    """Read all of ``source`` in ``workers`` processes (default: the cores, at most 8; see `pool`) and merge them by QM9 number.
 
     Raises
     ------
     UserError
         what a worker found wrong with the source.
     """
-    workers = max(1, min(MAX_WORKERS, workers or os.cpu_count() or 1, total // BLOCK))  # no worker without molecules
+    workers = workers_for(total // BLOCK, workers)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with tempfile.TemporaryDirectory(prefix="scidiff-qm9-") as folder, Progress(*columns, disable=not progress) as bar:
         task = bar.add_task("QM9: bonds", total=total)
@@ -116,43 +109,9 @@ def build(source: Source, total: int, *, progress: bool = True, workers: int | N
 
 def _in_processes(source: Source, folder: Path, workers: int, report: Callable[[int, int], None]) -> list[MoleculeDataset]:
     paths = [folder / f"{shard}.safetensors" for shard in range(workers)]
-    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    logs = [folder / f"{shard}.log" for shard in range(workers)]  # a file, as a full pipe would stop its worker
-    running = [
-        _start([source.kind, str(source.path), str(shard), str(workers), str(paths[shard])], logs[shard], env) for shard in range(workers)
-    ]
-
-    def follow(shard: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if re.fullmatch(r"\d+\s*", line):
-                report(shard, int(line))
-        if process.wait():
-            for other in running:  # the others' work is lost anyway
-                other.kill()
-
-    threads = [threading.Thread(target=follow, args=job, daemon=True) for job in enumerate(running)]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for process in running:  # an interrupted parent leaves no children behind
-            process.kill()
-            process.communicate()
-    if any(process.returncode for process in running):
-        said = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        mine = [line.removeprefix("UserError: ") for line in said if line.startswith("UserError: ")]
-        raise UserError((mine or said[-1:] or [f"a worker ended with code {[p.returncode for p in running]}"])[0])
+    calls = [[source.kind, str(source.path), str(shard), str(workers), str(path)] for shard, path in enumerate(paths)]
+    in_processes(f"{__name__}:worker", calls, folder, report)
     return [MoleculeDataset.load(path) for path in paths]
-
-
-def _start(arguments: list[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[str]:
-    call = [sys.executable, "-c", f"from {__name__} import worker; worker()", *arguments]
-    with log.open("w") as errors:
-        return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
 
 
 def worker() -> None:

@@ -1,24 +1,37 @@
-"""The user's own molecules as training data: an SDF file with 3D coordinates, checked record by record."""
+"""The user's own molecules as training data: an SDF file with 3D coordinates, or a set that `add` has made of a file."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-
-import numpy as np
-from rdkit import Chem, rdBase
 
 from scidiff.errors import UserError
 from scidiff.random import permutation
 from scidiff_molecules.sdf import ReadFailure, read_sdf
 
-from .bonds import Bonds
+from .add import SDF_SUFFIXES, own_path
 from .build import flat_dataset
 from .dataset import MoleculeDataset
 from .hydrogens import to_implicit
-from .sources import Record
+from .records import LeftOut, Taken, Tally, take
 
-_ORDERS = {Chem.BondType.SINGLE: 1, Chem.BondType.DOUBLE: 2, Chem.BondType.TRIPLE: 3}
+
+def load_own(path: str | Path, *, hydrogens: str = "explicit", cache: Path | None = None) -> MoleculeDataset:
+    """The molecules of an SDF file (see `load_sdf`), of a ``.safetensors`` set, or of the set of that name in the user's cache.
+
+    Raises UserError for a file that cannot be read, and for a name that no set has, naming those there are.
+    """
+    path = Path(path)
+    if path.suffix.lower() in SDF_SUFFIXES:
+        return load_sdf(path, hydrogens=hydrogens)
+    if path.suffix != ".safetensors":
+        if path.suffix or len(path.parts) > 1:
+            raise UserError(f"{path}: neither an SDF file nor a set; make one: `scidiff molecules data add {path} --name NAME`")
+        path = own_path(str(path), cache)
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.safetensors"))) or "none"
+        raise UserError(f"{path}: no such set (there: {known}); make it with `scidiff molecules data add FILE --name {path.stem}`")
+    dataset = MoleculeDataset.load(path)
+    return to_implicit(dataset) if hydrogens == "implicit" and dataset.metadata.get("hydrogens") != "implicit" else dataset
 
 
 def load_sdf(path: str | Path, *, hydrogens: str = "explicit") -> MoleculeDataset:
@@ -27,21 +40,24 @@ def load_sdf(path: str | Path, *, hydrogens: str = "explicit") -> MoleculeDatase
     Records that cannot be used are left out: ``metadata['left_out']`` counts them by reason, ``metadata['left_out_records']`` lists the
     first hundred by their index in the file. Raises UserError for a file that cannot be read, or without a usable molecule.
     """
-    done: list[tuple[Record, Bonds]] = []
-    reasons: Counter[str] = Counter()
-    records: list[tuple[int, str]] = []
+    done: list[Taken] = []
+    tally = Tally()
     for index, item in read_sdf(path):
-        made = item.reason if isinstance(item, ReadFailure) else _molecule(index, item)
-        if isinstance(made, str):
-            reasons[made] += 1
-            records.append((index, made))
+        if isinstance(item, ReadFailure):
+            made = LeftOut(index, item.reason)
+        elif item.GetConformer().Is3D():
+            made = take(index, item)
+        else:
+            made = LeftOut(index, f"no 3D coordinates: give it conformers with `scidiff molecules data add {Path(path).name}`")
+        if isinstance(made, LeftOut):
+            tally.add(made)
         else:
             done.append(made)
     if not done:
-        told = "; ".join(f"record {index}: {reason}" for index, reason in records[:5])
+        told = "; ".join(f"record {index}: {reason}" for index, reason in tally.records[:5])
         raise UserError(f"{path}: no molecule can be trained on ({told})")
-    facts = {"source": Path(path).name, "left_out": dict(reasons), "left_out_records": records[:100], "hydrogens": "explicit"}
-    dataset = flat_dataset(done, facts)
+    facts = {"source": Path(path).name, **tally.facts(), "hydrogens": "explicit"}
+    dataset = flat_dataset([(one.record, one.bonds) for one in done], facts)
     return to_implicit(dataset) if hydrogens == "implicit" else dataset
 
 
@@ -55,29 +71,6 @@ def split(dataset: MoleculeDataset, valid: int) -> tuple[MoleculeDataset, Molecu
     return dataset.select(order[held:].sort().values, split="train"), dataset.select(order[:held].sort().values, split="valid")
 
 
-def _molecule(index: int, mol: Chem.Mol) -> tuple[Record, Bonds] | str:
-    """A record with its bonds, or why it cannot be trained on."""
-    if not mol.GetConformer().Is3D():
-        return "no 3D coordinates: embed it first (RDKit's EmbedMolecule), or take a file with conformers"
-    if len(Chem.GetMolFrags(mol)) > 1:
-        return "several fragments: strip salts and solvents first"
-    if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
-        return "a radical"
-    if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
-        return "an atom without an element"
-    with rdBase.BlockLogs():
-        whole = Chem.AddHs(mol, addCoords=True)
-        Chem.Kekulize(whole, clearAromaticFlags=True)
-    if any(bond.GetBondType() not in _ORDERS for bond in whole.GetBonds()):
-        return "a bond that is neither single, double nor triple"
-    z = np.array([atom.GetAtomicNum() for atom in whole.GetAtoms()], dtype=np.int64)
-    charges = np.array([atom.GetFormalCharge() for atom in whole.GetAtoms()], dtype=np.int64)
-    pairs = [(*sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())), _ORDERS[bond.GetBondType()]) for bond in whole.GetBonds()]
-    table = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 3)
-    record = Record(index, (), z, whole.GetConformer().GetPositions(), np.zeros(0))
-    return record, Bonds(table[:, :2], table[:, 2], charges, "smiles")
-
-
 def describe_left_out(dataset: MoleculeDataset) -> str | None:
     """One line on what was left out, or None."""
     reasons: dict[str, int] = dataset.metadata.get("left_out", {})
@@ -87,4 +80,4 @@ def describe_left_out(dataset: MoleculeDataset) -> str | None:
     return f"{sum(reasons.values()):,} records of {dataset.metadata['source']} are left out ({told})"
 
 
-__all__ = ["describe_left_out", "load_sdf", "split"]
+__all__ = ["describe_left_out", "load_own", "load_sdf", "split"]

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from scidiff_molecules.sdf.reading import SCREEN, STATUS, WITHHELD, ReadFailure, read_sdf, sanitize_fault, status_of
+from scidiff_molecules.sdf.reading import (
+    SCREEN,
+    STATUS,
+    WITHHELD,
+    ReadFailure,
+    count_records,
+    read_sdf,
+    sanitize_fault,
+    status_of,
+)
 from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
 from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, one_line, unpack
 
@@ -16,6 +25,7 @@ __all__ = [
     "Structure",
     "atomic_text",
     "build_mol",
+    "count_records",
     "mol_block",
     "one_line",
     "read_sdf",

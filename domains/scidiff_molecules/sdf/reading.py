@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -47,13 +47,16 @@ class ReadFailure:
     atoms: int = 0
 
 
-def read_sdf(path: str | Path, *, sanitize: bool = True) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
+def read_sdf(
+    path: str | Path, *, sanitize: bool = True, only: Callable[[int], bool] | None = None
+) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
     """Read an SDF file record by record; hydrogens are kept.
 
     Args:
         path: the file.
         sanitize: sanitise each molecule and assign its stereochemistry from 3D; what fails is a :class:`ReadFailure`.
             With False molecules come as they stand in the file.
+        only: which indices to read; the others are skipped unparsed.
 
     Yields:
         (index, molecule or failure), the index counting every record from 0.
@@ -61,6 +64,20 @@ def read_sdf(path: str | Path, *, sanitize: bool = True) -> Iterator[tuple[int, 
     Raises:
         UserError: the file is missing, empty, not an SDF file, larger than 4 GiB, or holds more than a million records.
     """
+    return _read(_checked(path), sanitize, only)
+
+
+def count_records(path: str | Path) -> int:
+    """How many records :func:`read_sdf` would give, failures included; raises as it does."""
+    path, count = _checked(path), 0
+    with path.open("rb") as file:
+        for count, _ in enumerate(_split(file, path), start=1):
+            if count > MAX_RECORDS:
+                raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
+    return count
+
+
+def _checked(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
@@ -69,14 +86,16 @@ def read_sdf(path: str | Path, *, sanitize: bool = True) -> Iterator[tuple[int, 
         raise UserError(f"{path}: the file is empty; an SDF file with at least one record is needed")
     if size > MAX_FILE_BYTES:
         raise UserError(f"{path}: {size / 2**30:.1f} GiB is over the limit of {MAX_FILE_BYTES / 2**30:.0f} GiB; split the file")
-    return _read(path, sanitize)
+    return path
 
 
-def _read(path: Path, sanitize: bool) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
+def _read(path: Path, sanitize: bool, only: Callable[[int], bool] | None) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
     with path.open("rb") as file:
         for index, record in enumerate(_split(file, path)):
             if index >= MAX_RECORDS:
                 raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
+            if only is not None and not only(index):
+                continue
             if record is None:
                 yield index, ReadFailure(index, f"the record is larger than {MAX_RECORD_BYTES:,} bytes")
             else:
