@@ -49,6 +49,20 @@ class Denoise(Protocol):
     ) -> post.Posteriors: ...
 
 
+@runtime_checkable
+class Composite(Protocol):
+    """A :class:`Denoise` made of others, as guidance is: it says what an ask costs."""
+
+    def network_calls(self, t: Clocks) -> int:
+        """How many network calls an ask at these times takes."""
+        ...
+
+
+def network_calls(denoiser: Denoise, t: Clocks) -> int:
+    """How many network calls asking ``denoiser`` at these times takes: one, unless it says otherwise."""
+    return denoiser.network_calls(t) if isinstance(denoiser, Composite) else 1
+
+
 @dataclass(frozen=True)
 class Parametrisation:
     """What the network predicts for a Gaussian field, and the data's standard deviation. Raises ValueError for an unknown target."""

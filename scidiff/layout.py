@@ -56,6 +56,10 @@ class Layout:
         """The same layout with these entries given. Raises ValueError if padding is marked."""
         return replace(self, known=known)
 
+    def take(self, rows: Int[Tensor, " rows"]) -> Layout:
+        """The layout of these samples of the batch, in this order; one that is named twice is there twice."""
+        return replace(self, mask=self.mask[rows], known=None if self.known is None else self.known[rows])
+
     def to(self, device: torch.device) -> Layout:
         return replace(self, mask=self.mask.to(device), known=None if self.known is None else self.known.to(device))
 

@@ -72,6 +72,16 @@ class Noise:
             raise ValueError(f"step must lie in [0, 2^32), got {step}")
         return StreamNoise(stream_key(self.seed, field), self.ids, step)
 
+    def branch(self, count: int) -> Noise:
+        """The noise of ``count`` variants of each sample, those of one sample in consecutive rows. Variant 0 has the sample's own noise;
+        that of variant p depends on (seed, id, p) alone, however many there are.
+
+        Raises ValueError for a count outside [1, 2^15], or an id of 2^48 and more: the counter has room for no more."""
+        if not 1 <= count <= 2**15 or bool((self.ids >= 2**48).any()):
+            raise ValueError(f"branch takes 1 to 2^15 variants of ids below 2^48, got {count} of ids up to {int(self.ids.max())}")
+        variant = torch.arange(count, device=self.ids.device) << 48
+        return Noise(self.seed, (self.ids[:, None] + variant).flatten())
+
     def scalar(self, field: str, step: int) -> Float[Tensor, " batch"]:
         """One uniform on [0, 1) per sample, float64."""
         return self.at(field, step).flat_uniform(1)[:, 0]

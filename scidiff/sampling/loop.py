@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scidiff.denoiser import Condition, Denoise
+from scidiff.denoiser import Condition, Denoise, network_calls
 from scidiff.posterior import Gaussian, Posteriors
 from scidiff.process import Joint, Layouts, State
 from scidiff.random import NoiseSource
@@ -39,10 +39,11 @@ class Walk:
         self.batch = next(iter(self.layouts.values())).batch
 
     def ask(self, x: State, t: float) -> Posteriors:
-        """The posterior given x at time t: one network call."""
-        self.calls += 1
+        """The posterior given x at time t: one network call, or as many as a guided denoiser says."""
+        times = self.times(t, x)
+        self.calls += network_calls(self.denoiser, times)
         previous = self.latest if self.self_conditioning else None
-        self.latest = self.denoiser(x, self.times(t, x), self.layouts, self.condition, previous)
+        self.latest = self.denoiser(x, times, self.layouts, self.condition, previous)
         return self.latest
 
     def bridge(self, x: State, posteriors: Posteriors, t: float, s: float, *, again: bool = False) -> State:
@@ -79,6 +80,25 @@ class Sample:
     calls: int
 
 
+def begin_walk(
+    denoiser: Denoise,
+    process: Joint,
+    layouts: Layouts,
+    noise: NoiseSource,
+    grid: Float[Tensor, " points"],
+    churn: float | Mapping[str, float],
+    condition: Condition | None,
+    self_conditioning: bool,
+) -> Walk:
+    """A walk that has not moved yet. Raises ValueError for a grid that does not descend, or a churn outside [0, 1]."""
+    if bool((grid.diff() >= 0).any()):
+        raise ValueError(f"a sampling grid must descend, got {grid.tolist()}")
+    churns = {f: churn if isinstance(churn, float | int) else churn[f] for f in process.fields}
+    if any(not 0 <= c <= 1 for c in churns.values()):
+        raise ValueError(f"churn must lie in [0, 1], got {churns}")
+    return Walk(denoiser, process, layouts, noise, churns, condition, self_conditioning)
+
+
 @torch.no_grad()
 def sample(
     denoiser: Denoise,
@@ -103,12 +123,7 @@ def sample(
     step's number.
     Raises ValueError for a grid that does not descend, or a churn outside [0, 1].
     """
-    if bool((grid.diff() >= 0).any()):
-        raise ValueError(f"a sampling grid must descend, got {grid.tolist()}")
-    churns = {f: churn if isinstance(churn, float | int) else churn[f] for f in process.fields}
-    if any(not 0 <= c <= 1 for c in churns.values()):
-        raise ValueError(f"churn must lie in [0, 1], got {churns}")
-    walk = Walk(denoiser, process, layouts, noise, churns, condition, self_conditioning)
+    walk = begin_walk(denoiser, process, layouts, noise, grid, churn, condition, self_conditioning)
     x = process.prior(layouts, noise, like) if start is None else start
     times: list[float] = grid.tolist()
     for number, (t, s) in enumerate(itertools.pairwise(times)):

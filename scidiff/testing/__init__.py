@@ -6,6 +6,7 @@ AssertionError that names the law, the place and the numbers. The laws are numbe
 1. exact law of samplers on Gaussian data, and the order at which it is approached (:func:`check_gaussian_order`);
 2. exact law of samplers on labels (:func:`check_label_order`, :func:`check_branches`);
 3. the ELBO of the exact posterior is the entropy of the data (:func:`check_label_identity`, :func:`check_gaussian_identity`);
+4. guidance against exact posteriors (:func:`check_classifier_free`, :func:`check_measurement`);
 5. a sample depends on (seed, id) alone (:func:`check_streams`, :func:`check_sampler_locality`);
 6. a training that is killed and continued equals one that was not, to the bit (:func:`check_resume`, which does kill real processes).
 
@@ -15,6 +16,7 @@ AssertionError that names the law, the place and the numbers. The laws are numbe
 from scidiff.testing.affine import Moments, Setting, law_by_steps, law_of_sampler
 from scidiff.testing.chains import Chain, check_branches, exact_law, states, total_variation
 from scidiff.testing.conformance import check_process, check_rule
+from scidiff.testing.guidance import Measured, check_classifier_free, check_measurement, some_measurements
 from scidiff.testing.identities import (
     check_gaussian_identity,
     check_label_identity,
@@ -59,6 +61,7 @@ __all__ = [
     "GivenFieldNoise",
     "GivenNoise",
     "KillReport",
+    "Measured",
     "MixtureOracle",
     "Moments",
     "ProductOracle",
@@ -66,11 +69,13 @@ __all__ = [
     "Setting",
     "centred_gaussians",
     "check_branches",
+    "check_classifier_free",
     "check_gaussian_identity",
     "check_gaussian_order",
     "check_label_identity",
     "check_label_order",
     "check_label_process",
+    "check_measurement",
     "check_process",
     "check_real_process",
     "check_resume",
@@ -95,6 +100,7 @@ __all__ = [
     "plain_gaussians",
     "plain_labels",
     "projection_matrix",
+    "some_measurements",
     "states",
     "total_variation",
 ]

@@ -9,12 +9,14 @@ vectors reads off A, b and C; mean and covariance follow by :math:`m \to A m + b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scidiff.denoiser import Denoise
 from scidiff.layout import Layout
 from scidiff.process import Gaussian, Joint
 from scidiff.sampling import Rule, sample
@@ -49,15 +51,21 @@ def _root(matrix: Float[Tensor, "law dim dim"]) -> Float[Tensor, "law dim dim"]:
     return torch.einsum("bik,bk,bjk->bij", axes, values.clamp(min=0).sqrt(), axes)
 
 
+def unguided(oracle: GaussianOracle) -> Denoise:
+    return oracle
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What is probed: a rule at some churn on a process, for data laws laid out as ``layout`` (its first sample) says."""
+    """What is probed: a rule at some churn on a process, for data laws laid out as ``layout`` (its first sample) says. ``guide`` makes the
+    denoiser that is sampled with from the laws' oracle (it must stay affine)."""
 
     rule: Rule
     process: Gaussian
     data: GaussianData
     layout: Layout
     churn: float = 0.0
+    guide: Callable[[GaussianOracle], Denoise] = unguided
 
     def exact(self, t: float) -> Moments:
         """q(x_t) in closed form."""
@@ -84,7 +92,7 @@ def law_of_sampler(setting: Setting, grid: Float[Tensor, " points"], start: Mome
 
     def run(rows: int, noise: GivenNoise | RecordingNoise, x: Tensor) -> Tensor:
         which = torch.arange(laws).repeat_interleave(rows)
-        oracle = GaussianOracle(setting.process, data, FIELD, which)
+        oracle = setting.guide(GaussianOracle(setting.process, data, FIELD, which))
         layouts, state = {FIELD: tile_layout(layout, laws * rows)}, {FIELD: x.flatten(0, 1)}
         begin = None if start is None else state
         end = sample(oracle, joint, layouts, noise, grid, setting.rule, state, churn=setting.churn, start=begin)
@@ -142,7 +150,7 @@ def _probe(setting: Setting, grid: Float[Tensor, " points"], *, after_another: b
         """States [law, step, row, *shape] -> (the next ones, flattened; whether the rule keeps anything for the step after)."""
         count = data.laws * len(stops) * rows
         which = torch.arange(data.laws).repeat_interleave(len(stops) * rows)
-        oracle = GaussianOracle(setting.process, data, FIELD, which)
+        oracle = setting.guide(GaussianOracle(setting.process, data, FIELD, which))
         at = stops[None, :, None].expand(data.laws, len(stops), rows, 3).reshape(count, 3)
         walk = GridWalk(oracle, joint, {FIELD: tile_layout(setting.layout, count)}, GivenNoise(), {FIELD: setting.churn}, places=at)
         if before is not None:

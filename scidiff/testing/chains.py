@@ -8,12 +8,14 @@ and a sampler the product of such matrices. :func:`check_branches` then makes th
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scidiff.denoiser import Denoise
 from scidiff.layout import Layout
 from scidiff.posterior import Categorical as CategoricalPosterior
 from scidiff.posterior import Posteriors
@@ -106,13 +108,18 @@ class BranchingWalk(GridWalk):
         return {FIELD: outcome}
 
 
+def unguided(oracle: CategoricalOracle) -> Denoise:
+    return oracle
+
+
 @dataclass(frozen=True)
 class Chain:
-    """A rule on the exact posteriors of a law over label sequences, at some churn."""
+    """A rule on the exact posteriors of a law over label sequences, at some churn; on what ``guide`` makes of them."""
 
     rule: Rule
     oracle: CategoricalOracle
     churn: float = 0.0
+    guide: Callable[[CategoricalOracle], Denoise] = unguided
 
     def law(self, grid: Float[Tensor, " points"]) -> Float[Tensor, " state"]:
         """The law at grid[-1] > 0, started from the exact q at grid[0]."""
@@ -176,7 +183,7 @@ class Chain:
     def _walk(self, stops: Float[Tensor, "row 3"], rows: int) -> BranchingWalk:
         layout = Layout(torch.ones(rows, self.oracle.length, dtype=torch.bool))
         joint = Joint({FIELD: self.oracle.process})
-        return BranchingWalk(self.oracle, joint, {FIELD: layout}, GivenNoise(), {FIELD: self.churn}, places=stops)
+        return BranchingWalk(self.guide(self.oracle), joint, {FIELD: layout}, GivenNoise(), {FIELD: self.churn}, places=stops)
 
 
 def check_branches(chain: Chain, grid: Float[Tensor, " points"]) -> None:
@@ -188,7 +195,7 @@ def check_branches(chain: Chain, grid: Float[Tensor, " points"]) -> None:
     for part in stops.split(1):
         foretold, digits = chain.branches(part, remembers=remembers)
         draws = {(FIELD, n): GivenFieldNoise(uniforms=u) for n, u in foretold.middles.items()}
-        walk = GridWalk(chain.oracle, foretold.process, foretold.layouts, GivenNoise(), foretold.churn, places=foretold.places)
+        walk = GridWalk(chain.guide(chain.oracle), foretold.process, foretold.layouts, GivenNoise(), foretold.churn, places=foretold.places)
         if remembers:
             chain.rule(walk, {FIELD: x[digits[0]]}, 3.0, 2.0)
         walk.noise, walk.draws = GivenNoise(draws), 0

@@ -77,17 +77,44 @@ def tile_layout(layout: Layout, rows: int) -> Layout:
 
 
 @dataclass(frozen=True)
+class DenseRoot:
+    """The symmetric root of a covariance over the flattened sample, by its principal axes and the standard deviations along them;
+    ``whiten`` leaves out directions without variance. Implements :class:`~scidiff.posterior.Root`."""
+
+    axes: Float[Tensor, "batch dim dim"]
+    deviations: Float[Tensor, "batch dim"]
+
+    @classmethod
+    def of(cls, covariance: Float[Tensor, "batch dim dim"]) -> DenseRoot:
+        values, axes = torch.linalg.eigh(0.5 * (covariance + covariance.mT))
+        return cls(axes, torch.where(values > _RANK_TOLERANCE * values[:, -1:], values, 0.0).clamp(min=0).sqrt())
+
+    def spread(self, z: post.Real) -> post.Real:
+        return self._times(self.deviations, z)
+
+    def whiten(self, deviation: post.Real) -> tuple[post.Real, Float[Tensor, " batch"]]:
+        some = self.deviations > 0
+        safe = torch.where(some, self.deviations, 1.0)
+        return self._times(some / safe, deviation), safe.log().sum(1)
+
+    def _times(self, values: Tensor, z: Tensor) -> Tensor:
+        return torch.einsum("bik,bk,bjk,bj->bi", self.axes, values, self.axes, z.flatten(1).double()).reshape(z.shape).to(z)
+
+
+@dataclass(frozen=True)
 class GaussianOracle:
     """The exact posterior of :class:`GaussianData` under a Gaussian process; mean, and the diagonal of its covariance as variance.
 
     ``which`` [batch]: the law each sample follows (all the first one if None). Clocks may be per sample or per entry; known entries
-    and padding come back as they are. Implements :class:`~scidiff.denoiser.Denoise`.
+    and padding come back as they are. ``rooted``: a root of the whole covariance is stated instead of the variance.
+    Implements :class:`~scidiff.denoiser.Denoise`.
     """
 
     process: Gaussian
     data: GaussianData
     field: str = "x"
     which: Int[Tensor, " batch"] | None = None
+    rooted: bool = False
 
     def __call__(
         self, x_t: State, t: Clocks, layouts: Layouts, condition: Condition | None = None, previous: post.Posteriors | None = None
@@ -95,12 +122,17 @@ class GaussianOracle:
         x, layout = x_t[self.field], layouts[self.field]
         clock = layout.clock(field_clock(t, self.field))
         law = torch.zeros(layout.batch, dtype=torch.long) if self.which is None else self.which
-        gain, variance = self._one_clock(clock, law) if self._uniform(clock) else self._many_clocks(clock, law, layout)
+        one = self._uniform(clock) and not self.rooted
+        gain, rest = self._one_clock(clock, law) if one else self._many_clocks(clock, law, layout)
         mean = self.data.mean[law]
         alpha = self.process.schedule.alpha(clock)[..., None]
         surprise = (x.double() - alpha * mean).flatten(1)
         answer = mean + torch.einsum("bij,bj->bi", gain, surprise).reshape(mean.shape)
-        posterior = post.Gaussian(answer.to(x.dtype), self._stated(variance.reshape(mean.shape), layout).to(x.dtype))
+        if self.rooted:
+            posterior = post.Gaussian(answer.to(x.dtype), None, DenseRoot.of(rest))
+        else:
+            variance = rest if one else rest.diagonal(dim1=1, dim2=2).clamp(min=0)
+            posterior = post.Gaussian(answer.to(x.dtype), self._stated(variance.reshape(mean.shape), layout).to(x.dtype))
         return {self.field: posterior.replace(~layout.free, x)}
 
     @staticmethod
@@ -127,6 +159,7 @@ class GaussianOracle:
         return gain, torch.einsum("bik,bk->bi", axes**2, spread * sigma**2 / total)
 
     def _many_clocks(self, clock: Tensor, law: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """(gain, the posterior's covariance)."""
         channels = self.data.mean.shape[-1]
         alpha, sigma = (
             f(clock)[..., None].expand(*clock.shape, channels).flatten(1)
@@ -137,8 +170,7 @@ class GaussianOracle:
         signal = spread * (alpha * seen)[:, None, :]
         noised = signal * (alpha * seen)[:, :, None] + torch.diag_embed((sigma * seen) ** 2)
         gain = signal @ torch.linalg.pinv(noised, rtol=_RANK_TOLERANCE, hermitian=True)
-        rest = spread - gain @ signal.transpose(1, 2)
-        return gain, rest.diagonal(dim1=1, dim2=2).clamp(min=0)
+        return gain, spread - gain @ signal.transpose(1, 2)
 
 
 @dataclass(frozen=True)

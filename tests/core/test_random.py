@@ -113,6 +113,17 @@ def test_noise_is_local() -> None:
     check_streams(lambda ids: Noise(5, ids))
 
 
+def test_branches_have_streams_of_their_own_whatever_their_number() -> None:
+    noise = Noise(3, torch.tensor([7, 0, 2**48 - 1]))
+    few, many = (noise.branch(n).at("x", 2).flat_uniform(4).unflatten(0, (3, n)) for n in (2, 5))
+    assert torch.equal(few, many[:, :2])
+    assert torch.equal(few[:, 0], noise.at("x", 2).flat_uniform(4))
+    assert len(many.flatten().unique()) == many.numel()
+    for count, sample in ((0, 7), (2**15 + 1, 7), (2, 2**48)):
+        with pytest.raises(ValueError, match="branch takes"):
+            Noise(0, torch.tensor([sample])).branch(count)
+
+
 def test_noise_implements_the_protocols() -> None:
     noise = Noise(0, torch.arange(2))
     assert isinstance(noise, NoiseSource)
