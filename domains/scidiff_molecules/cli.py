@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from scidiff.errors import UserError
 from scidiff.files import WITHHELD_LOG
 from scidiff_molecules.data_commands import add_command, ligands_command
 from scidiff_molecules.metrics.command import evaluate_command
+
+if TYPE_CHECKING:
+    from scidiff_molecules.wish import Wishes
 
 app = typer.Typer(help="3D molecules: generate, evaluate, prepare data.", no_args_is_help=True)
 data = typer.Typer(help="Training data.", no_args_is_help=True)
@@ -39,6 +42,13 @@ def generate(
     ),
     atoms: Annotated[int | None, typer.Option(help="Atoms in every molecule (heavy atoms, for a model with implicit hydrogens).")] = None,
     model: Annotated[str, typer.Option(help=MODEL)] = "qm9",
+    target: Annotated[
+        list[str] | None, typer.Option(help="A property, such as gap=5.5 or mu=2..3 (docs/targets.md: names, units); may be repeated.")
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly targets pull; 1 is the model's own law.")] = None,
+    scaffold: Annotated[
+        str | None, typer.Option(help="A part that every molecule holds: SMILES (* marks where to grow), or an SDF file, kept in place.")
+    ] = None,
     first: Annotated[int, typer.Option(help="Number of the first molecule: 40 with -n 10 makes molecules 40 to 49 again.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Molecules in one network call.")] = 50,
     device: Device = "auto",
@@ -62,21 +72,32 @@ def generate(
     if shards is None and out.suffix not in _FORMATS:
         raise UserError(f"--out {out}: the name must end in {' or '.join(_FORMATS)}, unless --shards fill a folder")
     asked: dict[str, Any] = {"seed": seed, "steps": steps, "atoms": atoms, "first": first, "batch_size": batch_size, "screen": screen}
+    asked |= {"guidance": guidance, **read_wishes(target, scaffold)}
     if shards is None and n <= LONG and not plan:
         _one_file(out, n, model, device, asked)
         return
     from scidiff.shards import show_plan, target_of
     from scidiff_molecules.sharded import sharded
 
-    target = target_of(out, _FORMATS, format)
+    place = target_of(out, _FORMATS, format)
     options = {"-n": n, "--out": out, "--model": model, "--device": device, "--format": format}
-    options |= {f"--{name.replace('_', '-')}": value for name, value in asked.items() if name != "screen"}
-    options["--no-screen"] = None if screen else True
-    work, trial = sharded(target, n, model, device, asked, shards, shard, options)
+    options |= {"--seed": seed, "--steps": steps, "--atoms": atoms, "--first": first, "--batch-size": batch_size}
+    options |= {"--target": target, "--guidance": guidance, "--scaffold": scaffold, "--no-screen": None if screen else True}
+    work, trial = sharded(place, n, model, device, asked, shards, shard, options)
     if plan:
         show_plan(work, trial)
     else:
         work.run()
+
+
+def read_wishes(target: list[str] | None, scaffold: str | None) -> dict[str, Any]:
+    """Arguments of the generator. Raises UserError for what cannot be read."""
+    if not target and scaffold is None:
+        return {}
+    from scidiff_molecules.scaffold import Scaffold
+    from scidiff_molecules.targets import Targets
+
+    return {"targets": Targets.parse(target) if target else None, "scaffold": None if scaffold is None else Scaffold.of(scaffold)}
 
 
 def _one_file(out: Path, n: int, model: str, device: str, asked: dict[str, Any]) -> None:
@@ -85,7 +106,7 @@ def _one_file(out: Path, n: int, model: str, device: str, asked: dict[str, Any])
     from scidiff_molecules.screening import load_rules
 
     generator = MoleculeGenerator.load(model, device=device)
-    stream, properties = generator.stream(n, **asked), {"seed": asked["seed"], "model": model, "calls": generator.calls(asked["steps"])}
+    stream, properties = generator.stream(n, **asked), generator.provenance(model, asked["seed"], asked["steps"], cast("Wishes", asked))
     started = time.perf_counter()
     columns = (TextColumn("generating"), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with writer(out) as file, Progress(*columns, console=Console(stderr=True)) as bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -16,18 +16,19 @@ from scidiff.config import Config
 from scidiff.denoiser import Denoiser
 from scidiff.device import choose_device
 from scidiff.errors import UserError
-from scidiff.layout import Layout
 from scidiff.memory import Room, split_when_full
 from scidiff.process import Layouts, State
-from scidiff.random import Noise, draw_categorical
+from scidiff.random import Noise
 from scidiff.sampling import RULES, Sample, sample, time_grid
 from scidiff.sampling.grid import GridName
 from scidiff.train.weights import load_weights
 from scidiff_molecules.decode import Generated, decode
+from scidiff_molecules.described import molecules_alone
 from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.screening import Screen, screened
-from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
+from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, layouts
+from scidiff_molecules.wish import NOTHING, Wish, Wishes
 
 MAX_MOLECULES = 100_000_000
 MAX_STEPS = 1000
@@ -88,42 +89,47 @@ class MoleculeGenerator:
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
 
-    def calls(self, steps: int | None = None) -> int:
+    def calls(self, steps: int | None = None, wish: Wish = NOTHING) -> int:
         """Network calls that a molecule takes with the current sampler."""
         steps = self.sampler.steps if steps is None else steps
-        return 2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps
+        return wish.calls_an_ask * (2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps)
+
+    def provenance(self, model: str, seed: int, steps: int | None, asked: Wishes) -> dict[str, str | int | float]:
+        """What is written beside every molecule: how it was made."""
+        wish = Wish.of(asked)
+        return {"seed": seed, "model": model, "calls": self.calls(steps, wish), **wish.properties()}
 
     def generate(
-        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK,
-        screen: Screen | bool = True,
+        self, n: int, *, seed: int = 0, steps: int | None = None, first: int = 0, batch_size: int = BLOCK, screen: Screen | bool = True,
+        **asked: Unpack[Wishes],
     ) -> list[Chem.Mol]:  # fmt: skip
         """``n`` RDKit molecules with hydrogens and a conformer. One that does not sanitise is among them as the model made it, its property
         ``scidiff_status`` saying why; in the place of one that is withheld there is a molecule without atoms. See :meth:`stream` for the
         arguments and errors."""
-        made = self.stream(n, seed=seed, steps=steps, atoms=atoms, first=first, batch_size=batch_size, screen=screen)
+        made = self.stream(n, seed=seed, steps=steps, first=first, batch_size=batch_size, screen=screen, **asked)
         return [one.mol for one in made]
 
     def stream(
-        self, n: int, *, seed: int = 0, steps: int | None = None, atoms: int | None = None, first: int = 0, batch_size: int = BLOCK,
-        screen: Screen | bool = True,
+        self, n: int, *, seed: int = 0, steps: int | None = None, first: int = 0, batch_size: int = BLOCK, screen: Screen | bool = True,
+        **asked: Unpack[Wishes],
     ) -> Iterator[Generated]:  # fmt: skip
-        """Molecules as they are made, in the order of their ids. ``atoms``: that many in every molecule (heavy ones for a model with
-        implicit hydrogens). ``screen``: withhold members of hazardous classes (:mod:`scidiff_molecules.screening`); False: withhold none.
+        """Molecules as they are made, in the order of their ids. ``asked``: what is wanted (:class:`~scidiff_molecules.wish.Wishes`).
+        ``screen``: withhold members of hazardous classes (:mod:`scidiff_molecules.screening`); False: withhold none.
 
         A block of ``batch_size`` consecutive ids is always computed whole, so id 41 is the same to the bit whichever ids are asked for.
         The noise depends on (seed, id) alone, so another batch size changes results by rounding only. Raises UserError, before anything
-        is computed, for n, steps, atoms, first or batch_size out of range.
+        is computed, for n, steps, first or batch_size out of range, and for what cannot be asked of this model.
         """
-        self.check(n, steps=steps, atoms=atoms, first=first, batch_size=batch_size)
+        wish = self.check(n, steps=steps, first=first, batch_size=batch_size, **asked)
         steps = self.sampler.steps if steps is None else steps
-        made = self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), atoms, first, batch_size)
+        made = self._stream(n, seed, self.sampler.model_copy(update={"steps": steps}), wish, first, batch_size)
         return screened(made, screen)
 
-    def _stream(self, n: int, seed: int, sampler: SamplerConfig, atoms: int | None, first: int, batch_size: int) -> Iterator[Generated]:
+    def _stream(self, n: int, seed: int, sampler: SamplerConfig, wish: Wish, first: int, batch_size: int) -> Iterator[Generated]:
         room, wanted = Room(), range(first, first + n)
 
         def compute(ids: Sequence[int]) -> tuple[Sequence[int], State, Layouts]:
-            drawn, layout = self.sample(torch.tensor(list(ids)), seed, sampler, atoms)
+            drawn, layout = self.sample(torch.tensor(list(ids)), seed, sampler, wish)
             return ids, drawn.state, layout
 
         for block in range(first // batch_size, -(-(first + n) // batch_size)):
@@ -132,56 +138,45 @@ class MoleculeGenerator:
             for ids, drawn, layout in split_when_full(compute, whole, room, what="molecules of a block"):
                 rows = [row for row, number in enumerate(ids) if number in wanted]
                 state = {name: field[rows] for name, field in drawn.items()}
-                kept = {name: _rows(one, rows) for name, one in layout.items()}
+                kept = {name: one.take(torch.tensor(rows, device=one.mask.device)) for name, one in layout.items()}
                 yield from decode(state, kept, self.statistics.vocabulary, self.statistics.scale, [ids[row] for row in rows])
 
-    def sample(self, ids: Tensor, seed: int, sampler: SamplerConfig, atoms: int | None = None) -> tuple[Sample, Layouts]:
+    def sample(self, ids: Tensor, seed: int, sampler: SamplerConfig, wish: Wish = NOTHING) -> tuple[Sample, Layouts]:
         """The states of one block of ids, before they become molecules."""
         noise = Noise(seed, ids.to(self.device))
-        sizes = self._sizes(noise, atoms)
-        layout = layouts(sizes, int(sizes.max()))
+        denoiser, sizes = wish.ask(self.denoiser, self.statistics, noise)
+        process = molecules_alone(self.denoiser.process)
+        layout = layouts(sizes, int(sizes.max()), hydrogens=HYDROGENS in process.fields)
         shape = layout[ELEMENTS].mask.shape
-        like: State = {
-            POSITIONS: torch.zeros(*shape, 3, dtype=next(self.denoiser.parameters()).dtype, device=self.device),
-            ELEMENTS: torch.zeros(shape, dtype=torch.int64, device=self.device),
-            BONDS: torch.zeros(*shape, shape[1], dtype=torch.int64, device=self.device),
-        }
-        process = self.denoiser.process
+        like: State = {f: torch.zeros(shape, dtype=torch.int64, device=self.device) for f in process.fields}
+        like[POSITIONS] = torch.zeros(*shape, 3, dtype=next(self.denoiser.parameters()).dtype, device=self.device)
+        like[BONDS] = torch.zeros(*shape, shape[1], dtype=torch.int64, device=self.device)
+        layout = wish.known(like, layout, self.statistics)
         drawn = sample(
-            self.denoiser,
+            denoiser,
             process,
             layout,
             noise,
             time_grid(process.fields[POSITIONS].schedule, sampler.steps, sampler.grid),
             RULES[sampler.rule],
             like,
-            churn={POSITIONS: sampler.churn_positions, ELEMENTS: sampler.churn_labels, BONDS: sampler.churn_labels},
+            churn={f: sampler.churn_positions if f == POSITIONS else sampler.churn_labels for f in process.fields},
             self_conditioning=self.metadata.get("backbone", {}).get("self_conditioning", False),
         )
-        return drawn, layout
+        return replace(drawn, state=wish.placed(drawn.state, layout, self.statistics)), layout
 
-    def _sizes(self, noise: Noise, atoms: int | None) -> Tensor:
-        if atoms is not None:
-            return torch.full((len(noise.ids),), atoms, device=self.device)
-        histogram = torch.tensor(self.statistics.sizes, dtype=torch.float64, device=self.device)
-        return draw_categorical(histogram.expand(len(noise.ids), -1), noise.scalar("size", 0))
-
-    def check(self, n: int, *, steps: int | None, atoms: int | None, first: int, batch_size: int) -> None:
-        """Raises UserError for what :meth:`stream` refuses."""
+    def check(self, n: int, *, steps: int | None, first: int, batch_size: int, **asked: Unpack[Wishes]) -> Wish:
+        """What is asked for, checked. Raises UserError for what :meth:`stream` refuses."""
         steps = self.sampler.steps if steps is None else steps
-        trained = len(self.statistics.sizes) - 1
         bounds = {"n": (n, 1, MAX_MOLECULES), "steps": (steps, 1, MAX_STEPS), "first": (first, 0, 2**62)}
         bounds["batch_size"] = (batch_size, 1, MAX_BATCH)
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
-        if atoms is not None and not 1 <= atoms <= 4 * trained:
-            raise UserError(f"atoms = {atoms}: this model was trained on up to {trained}; ask for 1 to {4 * trained}")
-        largest = trained if atoms is None else atoms
+        wish = Wish.of(asked)
+        wish.check(self.denoiser, self.statistics)
+        largest = len(self.statistics.sizes) - 1 if wish.atoms is None else wish.atoms
         if batch_size * largest**2 > MAX_PAIRS:
             room = f"{MAX_PAIRS:,} pairs of atoms fit in one network call; use batch_size <= {MAX_PAIRS // largest**2}"
             raise UserError(f"batch_size = {batch_size} with up to {largest} atoms: {room}")
-
-
-def _rows(layout: Layout, rows: list[int]) -> Layout:
-    return replace(layout, mask=layout.mask[rows])
+        return wish

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import rdkit
 
@@ -16,6 +16,7 @@ from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.output import writer
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.screening import load_rules
+from scidiff_molecules.wish import Wish, Wishes
 
 __all__ = ["FAILED", "PART", "MoleculeShards", "sharded"]
 
@@ -70,13 +71,13 @@ class MoleculeShards:
         model = {"model": self.model, "model_sha256": file_sha256(self.weights)}
         rules = load_rules()
         screen = f"rules {rules.version}, sha256 {rules.sha256}" if self.asked["screen"] else "off"
-        return {**model, "seed": self.asked["seed"], "atoms": self.asked["atoms"], "sampler": sampler, "screen": screen}
+        return {**model, "seed": self.asked["seed"], **Wish.of(cast("Wishes", self.asked)).to_json(), "sampler": sampler, "screen": screen}
 
     def write(self, path: Path, ids: range, advance: Advance) -> Written:
         """The molecules of these ids to a file, which appears whole or not at all."""
         asked: dict[str, Any] = {**self.asked, "first": ids.start}
         stream = self.generator.stream(len(ids), **asked)
-        properties = {"seed": self.asked["seed"], "model": self.model, "calls": self.generator.calls(self.asked["steps"])}
+        properties = self.generator.provenance(self.model, asked["seed"], asked["steps"], cast("Wishes", asked))
         with writer(path, log=False) as file:  # the log is the manifest's, and a merge's
             for molecule in stream:
                 file.write(molecule, properties)

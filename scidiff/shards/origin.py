@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from types import ModuleType
+from typing import cast
 
 import torch
 
@@ -15,8 +16,10 @@ __all__ = ["command_of", "made_on"]
 
 
 def command_of(words: tuple[str, ...], options: Mapping[str, object]) -> tuple[str, ...]:
-    """The words, then each option that was given (is not None) with its value; of a flag (True) the name alone."""
-    given = [(name, value) for name, value in options.items() if value is not None]
+    """The words, then each option that was given (is not None) with its value; of a flag (True) the name alone, and once with each value
+    of a list."""
+    listed = {name: value if isinstance(value, list) else [value] for name, value in options.items() if value is not None}
+    given = [(name, value) for name, values in listed.items() for value in cast("list[object]", values)]
     return (*words, *(str(word) for name, value in given for word in ((name,) if value is True else (name, value))))
 
 

@@ -16,6 +16,7 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
+from scidiff.denoiser import Denoiser
 from scidiff.errors import UserError
 from scidiff.random import Noise
 from scidiff.sampling import RULES
@@ -26,6 +27,7 @@ from scidiff_molecules.generator import MAX_MOLECULES, SamplerConfig
 from scidiff_molecules.registry import shipped_models
 from scidiff_molecules.task import MoleculeTask
 from scidiff_molecules.tokens import ELEMENTS, POSITIONS
+from scidiff_molecules.wish import NOTHING
 
 SAME = 1e-3  # Angstrom
 BLOCK = 20
@@ -105,9 +107,9 @@ def test_sizes_and_noise_do_not_depend_on_the_batch(generator: MoleculeGenerator
 
 def test_sizes_follow_the_training_histogram(tiny_task: MoleculeTask) -> None:
     """Drawn by inversion of its cumulative sum, so the counts of 4,000 stay within five standard deviations."""
-    generator = MoleculeGenerator(tiny_task.denoiser, tiny_task.statistics, tiny_task.metadata())
     law = torch.tensor(tiny_task.statistics.sizes).double()
-    drawn = torch.bincount(generator._sizes(Noise(0, torch.arange(4000)), None), minlength=len(law))
+    _, sizes = NOTHING.ask(tiny_task.denoiser, tiny_task.statistics, Noise(0, torch.arange(4000)))
+    drawn = torch.bincount(sizes, minlength=len(law))
     law /= law.sum()
     assert bool(((drawn - 4000 * law).abs() <= 5 * (4000 * law * (1 - law)).sqrt()).all())
 
@@ -142,8 +144,11 @@ def flat_memory() -> Iterator[None]:
         tracemalloc.stop()
 
 
-class Refuses(torch.nn.Module):
+class Refuses(Denoiser):
     """A denoiser that must not be asked."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
 
     def forward(self, *args: Any) -> Tensor:
         raise AssertionError("the network was asked")
@@ -170,7 +175,7 @@ class Refuses(torch.nn.Module):
 def test_what_cannot_be_asked_is_refused_at_once(generator: MoleculeGenerator, asked: dict[str, int], message: str) -> None:
     """At the call, before the first molecule is taken, without a network call, and with memory flat."""
     idle = MoleculeGenerator(generator.denoiser, generator.statistics, generator.metadata)
-    idle.denoiser = Refuses()  # type: ignore[assignment]
+    idle.denoiser = Refuses()
     with flat_memory(), pytest.raises(UserError, match=message):
         idle.stream(**{"n": 5, **asked})
 

@@ -59,7 +59,7 @@ def name_of(number: int) -> str:
 
 
 class Dictionary:
-    """All components, in the order of their numbers; with the ``ideal`` coordinates, or those of a ``model`` that was refined in a crystal."""
+    """All components, in the order of their numbers; with ``ideal`` coordinates, or those of a ``model`` refined in a crystal."""
 
     def __init__(self, coordinates: Literal["ideal", "model"] = "ideal") -> None:
         self._axes = [f"pdbx_model_Cartn_{axis}_ideal" if coordinates == "ideal" else f"model_Cartn_{axis}" for axis in "xyz"]

@@ -1,0 +1,94 @@
+"""Properties of given molecules, predicted by a model that was trained to (``known.molecule`` in its recipe): the judge of targets.
+
+It sees heavy atoms with their positions, elements, charges, hydrogens and bonds, all clean, and states the mean of each property.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from rdkit import Chem
+from torch import Tensor
+
+from scidiff.errors import UserError
+from scidiff.layout import Layout
+from scidiff.posterior import Gaussian
+from scidiff_molecules.data import MoleculeDataset, to_implicit
+from scidiff_molecules.data.build import flat_dataset
+from scidiff_molecules.data.records import LeftOut, take
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.tokens import HYDROGENS, PROPERTIES, state
+
+_BATCH = 256
+
+
+class PropertyJudge:
+    """A trained judge. ``names``: the properties that it predicts, in the units of :data:`~scidiff_molecules.properties.PROPERTIES`.
+
+    >>> gaps = PropertyJudge.load("qm9_judge").predict(molecules)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: MoleculeGenerator) -> None:
+        if not model.metadata.get("known", {}).get("molecule"):
+            name = model.metadata.get("name")
+            raise UserError(f"model {name!r} generates molecules and predicts nothing; a judge is trained with known.molecule")
+        self.model = model
+        self.names = tuple(one.name for one in model.statistics.properties)
+
+    @classmethod
+    def load(cls, model: str | Path = "qm9_judge", *, device: str = "cpu") -> PropertyJudge:
+        """A shipped judge by name, or a safetensors file. Raises UserError for a model that is none."""
+        return cls(MoleculeGenerator.load(model, device=device))
+
+    def predict(self, molecules: Iterable[Chem.Mol | None]) -> Float[Tensor, "molecule property"]:
+        """Of each molecule (sanitised, with a 3D conformer), float64; NaN where it cannot be read: None, fragments, radicals, atoms that
+        the judge has never seen."""
+        parts = [self._some(some) for some in _chunks(molecules)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.names), dtype=torch.float64)
+
+    def of(self, dataset: MoleculeDataset) -> Float[Tensor, "molecule property"]:
+        """Of the molecules of a data set, hydrogens implicit; all of its tokens must be known."""
+        return torch.cat([self._asked(dataset, rows) for rows in torch.arange(len(dataset)).split(_BATCH)])
+
+    def _some(self, molecules: Sequence[Chem.Mol | None]) -> Float[Tensor, "molecule property"]:
+        found = torch.full((len(molecules), len(self.names)), torch.nan, dtype=torch.float64)
+        taken = [LeftOut(row, "none") if mol is None else take(row, mol) for row, mol in enumerate(molecules)]
+        usable = [one for one in taken if not isinstance(one, LeftOut)]
+        if not usable:
+            return found
+        heavy = to_implicit(flat_dataset([(one.record, one.bonds) for one in usable], {"hydrogens": "explicit"}))
+        known = self._knows(heavy)
+        if bool(known.any()):
+            some = heavy.select(known.nonzero()[:, 0])
+            found[some.fields["index"]] = self._asked(some, torch.arange(len(some)))
+        return found
+
+    def _knows(self, dataset: MoleculeDataset) -> Tensor:
+        law, fields = self.model.statistics, dataset.fields
+        num_h = torch.zeros_like(fields["num_h"]) if law.hydrogen_law else fields["num_h"]
+        unknown = ~law.vocabulary.covers(fields["z"], fields["charge"], num_h)
+        return torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0
+
+    @torch.no_grad()
+    def _asked(self, dataset: MoleculeDataset, rows: Tensor) -> Float[Tensor, "molecule property"]:
+        law, denoiser = self.model.statistics, self.model.denoiser
+        x, layouts = state(dataset.dense(rows), law.vocabulary, law.scale, hydrogens=HYDROGENS in denoiser.process.fields)
+        given = {f: one.with_known(one.mask) for f, one in layouts.items()}
+        given[PROPERTIES] = Layout(torch.ones(len(rows), len(self.names), dtype=torch.bool))
+        x[PROPERTIES] = torch.zeros(len(rows), len(self.names), 1)
+        there = self.model.device
+        x, given = {f: v.to(there) for f, v in x.items()}, {f: one.to(there) for f, one in given.items()}
+        stated = denoiser(x, torch.ones(len(rows), dtype=torch.float64, device=there), given)[PROPERTIES]
+        assert isinstance(stated, Gaussian)
+        mean, std = (torch.tensor([getattr(one, key) for one in law.properties], dtype=torch.float64) for key in ("mean", "std"))
+        return stated.mean[..., 0].double().cpu() * std + mean
+
+
+def _chunks(molecules: Iterable[Chem.Mol | None]) -> Iterator[list[Chem.Mol | None]]:
+    stream = iter(molecules)
+    while some := list(islice(stream, _BATCH)):
+        yield some
