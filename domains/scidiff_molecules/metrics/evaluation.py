@@ -22,6 +22,7 @@ from scidiff_molecules.metrics.intervals import Interval, ratio_over_molecules, 
 from scidiff_molecules.metrics.reference import Reference, contained, load_reference
 from scidiff_molecules.metrics.report import Evaluation, Failure, Metric, ReferenceInfo
 from scidiff_molecules.metrics.verdict import Item, Verdict, items_of, judge
+from scidiff_molecules.screening import UNSANITISED
 from scidiff_molecules.sdf import STATUS, unpack
 
 _PROVENANCE = "scidiff_"
@@ -164,7 +165,8 @@ def _collect(items: Iterable[tuple[int, Item]], properties: dict[str, str]) -> I
                 key = field.removeprefix(_PROVENANCE)
                 if key != field and field != STATUS and (key in properties or len(properties) < _MAX_PROVENANCE):
                     value = mol.GetProp(field)[:80]
-                    properties[key] = value if properties.get(key, value) == value else "varies"
+                    if value != UNSANITISED:  # says of this molecule, not of how all were made
+                        properties[key] = value if properties.get(key, value) == value else "varies"
         yield index, item
 
 
