@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor, nn
 
 from scidiff import posterior as post
@@ -16,8 +16,10 @@ from scidiff.process import Categorical, Gaussian, Joint, Layouts, State
 from scidiff.schedule import SCHEDULES, Schedule, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
 from scidiff_molecules.sdf.reading import MAX_ATOMS
+from scidiff_molecules.tensor_product import TensorProductNetwork
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, POSITIONS, Vocabulary
 
+BackboneKind = Literal["attention", "tensor_product"]
 LabelNoise = Literal["absorbing", "uniform", "marginal"]
 ScheduleName = Literal["vp", "cosine", "polynomial", "subvp", "ve", "edm", "straight"]
 
@@ -34,16 +36,37 @@ class NoiseConfig(Config):
     bonds_power: float = Field(default=1.0, gt=0, le=8)
 
 
-class BackboneConfig(Config):
-    """Sizes of the network; see :class:`~scidiff_molecules.backbone.EquivariantTransformer`."""
+BACKBONES: dict[BackboneKind, type[EquivariantTransformer] | type[TensorProductNetwork]] = {
+    "attention": EquivariantTransformer,
+    "tensor_product": TensorProductNetwork,
+}
+IRREPS: dict[BackboneKind, str] = {"attention": "32x1o", "tensor_product": "32x0e+8x1o+8x2e"}
 
+
+class BackboneConfig(Config):
+    """Which network, and its sizes; see :class:`~scidiff_molecules.backbone.EquivariantTransformer` and
+    :class:`~scidiff_molecules.tensor_product.TensorProductNetwork`. ``irreps`` left out are that kind's own; ``heads`` are attention's."""
+
+    kind: BackboneKind = "attention"
     width: int = Field(default=192, ge=8, le=2048)
     pair_width: int = Field(default=64, ge=8, le=512)
     blocks: int = Field(default=6, ge=1, le=64)
     heads: int = Field(default=8, ge=1, le=64)
-    irreps: str = Field(default="32x1o", pattern=r"^\d{1,3}x[1-9][eo](\+\d{1,3}x[1-9][eo]){0,3}$")
+    irreps: str = Field(
+        default_factory=lambda known: IRREPS[known.get("kind", "attention")], pattern=r"^\d{1,3}x\d[eo](\+\d{1,3}x\d[eo]){0,7}$"
+    )
     radial: int = Field(default=32, ge=4, le=256)
     self_conditioning: bool = True
+
+    @model_validator(mode="after")
+    def _heads_are_attentions(self) -> BackboneConfig:
+        if self.kind != "attention" and self.heads != BackboneConfig.model_fields["heads"].default:
+            raise ValueError(f"heads: a backbone of kind {self.kind} has none; leave them out")
+        return self
+
+    def sizes(self) -> dict[str, Any]:
+        """What the network of this kind is built from."""
+        return self.model_dump(exclude={"kind", "self_conditioning"} | (set() if self.kind == "attention" else {"heads"}))
 
 
 @dataclass(frozen=True)
@@ -106,7 +129,7 @@ def build_process(noise: NoiseConfig, statistics: Statistics) -> Joint:
 
 
 class MoleculeBackbone(nn.Module):
-    """Turns a noisy molecule and its clocks into the features of :class:`EquivariantTransformer`, and its outputs into raw predictions."""
+    """Turns a noisy molecule and its clocks into the features of one of :data:`BACKBONES`, and its outputs into raw predictions."""
 
     def __init__(self, config: BackboneConfig, process: Joint, parametrisation: Parametrisation, scale: float) -> None:
         super().__init__()
@@ -118,13 +141,13 @@ class MoleculeBackbone(nn.Module):
         self.schedule, self.parametrisation, self.scale = positions.schedule, parametrisation, scale
         self.self_conditioning = config.self_conditioning
         previous_atoms, previous_bonds = (elements.labels, bonds.labels) if config.self_conditioning else (0, 0)
-        self.transformer = EquivariantTransformer(
+        self.transformer = BACKBONES[config.kind](
             atom_features=elements.labels + previous_atoms + 1,
             pair_features=bonds.labels + previous_bonds + 1 + (config.radial + 2) * config.self_conditioning,
             time_features=2 * 6 + 4,
             atom_outputs=elements.data_labels,
             pair_outputs=bonds.data_labels,
-            **config.model_dump(exclude={"self_conditioning"}),
+            **config.sizes(),
         )
 
     def forward(
