@@ -254,18 +254,6 @@ def test_messages_turn_with_their_inputs_whatever_precision_they_were_in() -> No
         torch.set_default_dtype(before)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", BOTH)
-def test_compiled_whole_it_answers_the_same(heavy: MoleculeDataset, statistics: Statistics, name: str) -> None:
-    denoiser = network(name, statistics)
-    x, layout = clean(heavy, statistics, 8, torch.float64)
-    t = torch.linspace(T_MIN, 1, 8, dtype=torch.float64)
-    x_t = diffused(denoiser, x, layout, t)
-    wanted = as_tensors(ask(denoiser, x_t, t, layout))
-    denoiser.backbone.compile(fullgraph=True)
-    assert error(as_tensors(ask(denoiser, x_t, t, layout)), wanted) < CALL_FLOAT64
-
-
 def test_a_header_without_a_kind_is_of_the_first_and_each_kind_has_irreps_of_its_own() -> None:
     assert BackboneConfig.model_validate(SMALL).kind == "attention"
     for kind, irreps in IRREPS.items():
