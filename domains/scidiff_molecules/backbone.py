@@ -147,7 +147,7 @@ class Block(nn.Module):
         hidden = torch.cat((self.norm_forward(s, time), norms.to(s.dtype)), -1)
         delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).split((width, self.channels), -1)
         s = s + delta
-        v = v + self._gated(_mixed(self.mix_steerable, v), gate.to(v.dtype))
+        v = v + self._gated(mixed(self.mix_steerable, v), gate.to(v.dtype))
         return s, v, e + self._pair_update(s, v, pair, radial)
 
     def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
@@ -155,7 +155,7 @@ class Block(nn.Module):
         signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype)
         parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
         neighbours = per_head.mean(-1) @ v
-        return _mixed(self.mix_harmonics, torch.cat(parts, -1)) + _mixed(self.mix_neighbours, neighbours)
+        return mixed(self.mix_harmonics, torch.cat(parts, -1)) + mixed(self.mix_neighbours, neighbours)
 
     def _gated(self, v: Steerable, gate: Float[Tensor, "batch atom channel"]) -> Steerable:
         """Multiply every channel of every degree by its own scalar."""
@@ -164,7 +164,7 @@ class Block(nn.Module):
         return torch.cat([(part * g[..., None]).flatten(-2) for part, g in zip(parts, gates, strict=True)], -1)
 
     def _pair_update(self, s: Scalars, v: Steerable, pair: Pairs, radial: Tensor) -> Pairs:
-        parts = by_degree(_mixed(self.pair_vectors, v), self.dims, 8)
+        parts = by_degree(mixed(self.pair_vectors, v), self.dims, 8)
         products = torch.cat([torch.einsum("bihm,bjhm->bijh", p, p) / p.shape[-1] for p in parts], -1)
         summed, multiplied = self.pair_from_atom(s).chunk(2, -1)
         hidden = self.pair_in(torch.cat((pair, products.to(pair.dtype), radial.to(pair.dtype)), -1))
@@ -172,53 +172,50 @@ class Block(nn.Module):
         return self.pair_out(nn.functional.silu(hidden))
 
 
-def _mixed(linear: o3.Linear, v: Steerable) -> Float[Tensor, "batch atom mixed"]:
-    """Geometry stays in full precision under autocast; it is a small share of the cost."""
+def mixed(linear: o3.Linear, v: Steerable) -> Float[Tensor, "batch atom mixed"]:
+    """Channels mixed within every irrep. Geometry stays in full precision under autocast; it is a small share of the cost."""
     with torch.autocast(v.device.type, enabled=False):
         return linear(v.to(cast("Tensor", linear.weight).dtype))
 
 
-class EquivariantTransformer(nn.Module):
-    """Scalar and pair inputs, and coordinates, to scalar and pair outputs and one vector per atom.
+class Network(nn.Module):
+    """Scalar and pair inputs, and coordinates, to scalar and pair outputs and one vector per atom, by blocks of one kind.
 
     Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, N, N, pair_features] (symmetric) invariant inputs;
     time [B, N, time_features]; ``noisy`` the coordinates the first block looks at, and ``estimate`` maps the vectors predicted so far
     [B, N, 3] to those that the next one looks at, both in Angstrom; mask [B, N] real atoms.
-    Returns (atom outputs, pair outputs (symmetric), vectors). Raises UserError for irreps that are not spherical harmonics' (l > 0,
-    parity (-1)^l, equal multiplicities) or widths that heads do not divide.
+    Returns (atom outputs, pair outputs (symmetric), vectors).
+
+    ``features`` and ``outputs`` count (atom, pair, time) inputs and (atom, pair) outputs; ``block`` makes one for a width of the time
+    embedding and a number of distances' features: a module that updates (scalars, steerable features, pairs) from them, the time, the
+    distances' features, the harmonics of ``degrees`` and the mask of pairs, and that holds ``move``.
     """
 
     def __init__(
         self,
-        atom_features: int,
-        pair_features: int,
-        time_features: int,
-        atom_outputs: int,
-        pair_outputs: int,
+        features: tuple[int, int, int],
+        outputs: tuple[int, int],
         *,
-        width: int = 192,
-        pair_width: int = 64,
-        blocks: int = 6,
-        heads: int = 8,
-        irreps: str = "32x1o",
-        radial: int = 32,
-        reach: float = 8.0,
+        width: int,
+        pair_width: int,
+        blocks: int,
+        block: Callable[[int, int], nn.Module],
+        steerable: o3.Irreps,
+        degrees: list[int],
+        radial: int,
+        reach: float,
     ) -> None:
         super().__init__()
-        features = cast("o3.Irreps", o3.Irreps(irreps))
-        if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1:
-            raise UserError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
-        if width % heads or pair_width % heads or next(mul for mul, _ in features) % heads:
-            raise UserError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
+        (atom_features, pair_features, time_features), (atom_outputs, pair_outputs) = features, outputs
         time_width = 64
-        self.degrees, self.steerable = [ir.l for _, ir in features], features.dim
+        self.degrees, self.steerable = degrees, steerable.dim
         self.basis = RadialBasis(radial, reach)
         self.embed_time = nn.Sequential(
             nn.Linear(time_features, 2 * time_width), nn.SiLU(), nn.Linear(2 * time_width, time_width), nn.SiLU()
         )
         self.embed_atom = nn.Linear(atom_features + time_width, width)
         self.embed_pair = nn.Linear(pair_features + self.basis.features, pair_width)
-        self.blocks = nn.ModuleList(Block(width, heads, pair_width, features, time_width, self.basis.features) for _ in range(blocks))
+        self.blocks = nn.ModuleList(block(time_width, self.basis.features) for _ in range(blocks))
         self.norm_atom, self.norm_pair = Modulated(width, time_width), nn.LayerNorm(pair_width)
         self.head_atom = nn.Linear(width, atom_outputs)
         self.head_pair = nn.Sequential(nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, pair_outputs))
@@ -241,7 +238,7 @@ class EquivariantTransformer(nn.Module):
         e = self.embed_pair(torch.cat((bonds, radial.to(bonds.dtype)), -1))
         for block in self.blocks:
             s, v, e = block(s, v, e, time, radial, y_l, pair_mask)
-            vectors = vectors + torch.where(mask[..., None], _mixed(cast("Block", block).move, v), 0.0)
+            vectors = vectors + torch.where(mask[..., None], mixed(cast("Block", block).move, v), 0.0)
             if block is not self.blocks[-1]:
                 radial, y_l = self.look(estimate(vectors))
         return self.head_atom(self.norm_atom(s, time)), self.head_pair(self.norm_pair(e)), vectors
@@ -249,6 +246,48 @@ class EquivariantTransformer(nn.Module):
     def look(self, x: Coordinates) -> tuple[Tensor, list[Tensor]]:
         distance, unit = directions(x)
         return self.basis(distance), harmonics(self.degrees, unit)
+
+
+class EquivariantTransformer(Network):
+    """A :class:`Network` of attention :class:`Block` s.
+
+    Raises UserError for irreps that are not spherical harmonics' (l > 0, parity (-1)^l, equal multiplicities) or widths that heads do
+    not divide.
+    """
+
+    def __init__(
+        self,
+        atom_features: int,
+        pair_features: int,
+        time_features: int,
+        atom_outputs: int,
+        pair_outputs: int,
+        *,
+        width: int = 192,
+        pair_width: int = 64,
+        blocks: int = 6,
+        heads: int = 8,
+        irreps: str = "32x1o",
+        radial: int = 32,
+        reach: float = 8.0,
+    ) -> None:
+        features = cast("o3.Irreps", o3.Irreps(irreps))
+        if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1:
+            raise UserError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
+        if width % heads or pair_width % heads or next(mul for mul, _ in features) % heads:
+            raise UserError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
+        super().__init__(
+            (atom_features, pair_features, time_features),
+            (atom_outputs, pair_outputs),
+            width=width,
+            pair_width=pair_width,
+            blocks=blocks,
+            block=lambda time, distance: Block(width, heads, pair_width, features, time, distance),
+            steerable=features,
+            degrees=[ir.l for _, ir in features],
+            radial=radial,
+            reach=reach,
+        )
 
 
 def fourier(x: Float[Tensor, "*shape"], count: int, longest: float) -> Float[Tensor, "*shape feature"]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scidiff import posterior as post
@@ -16,6 +16,7 @@ from scidiff.process import Categorical, Gaussian, Joint, Layouts, Process, Stat
 from scidiff.schedule import SCHEDULES, Schedule, Straight, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
 from scidiff_molecules.statistics import Statistics
+from scidiff_molecules.tensor_product import TensorProductNetwork
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES
 
 __all__ = ["BackboneConfig", "MoleculeBackbone", "NoiseConfig", "Statistics", "build_denoiser", "build_process"]
@@ -23,6 +24,7 @@ __all__ = ["BackboneConfig", "MoleculeBackbone", "NoiseConfig", "Statistics", "b
 PROPERTY_WAVES, PROPERTY_REACH = 6, 16.0
 """Waves that a property's value is shown as, the longest so many standard deviations long."""
 
+BackboneKind = Literal["attention", "tensor_product"]
 LabelNoise = Literal["absorbing", "uniform", "marginal"]
 ScheduleName = Literal["vp", "cosine", "polynomial", "subvp", "ve", "edm", "straight"]
 
@@ -40,16 +42,37 @@ class NoiseConfig(Config):
     bonds_power: float = Field(default=1.0, gt=0, le=8)
 
 
-class BackboneConfig(Config):
-    """Sizes of the network; see :class:`~scidiff_molecules.backbone.EquivariantTransformer`."""
+BACKBONES: dict[BackboneKind, type[EquivariantTransformer] | type[TensorProductNetwork]] = {
+    "attention": EquivariantTransformer,
+    "tensor_product": TensorProductNetwork,
+}
+IRREPS: dict[BackboneKind, str] = {"attention": "32x1o", "tensor_product": "32x0e+8x1o+8x2e"}
 
+
+class BackboneConfig(Config):
+    """Which network, and its sizes; see :class:`~scidiff_molecules.backbone.EquivariantTransformer` and
+    :class:`~scidiff_molecules.tensor_product.TensorProductNetwork`. ``irreps`` left out are that kind's own; ``heads`` are attention's."""
+
+    kind: BackboneKind = "attention"
     width: int = Field(default=192, ge=8, le=2048)
     pair_width: int = Field(default=64, ge=8, le=512)
     blocks: int = Field(default=6, ge=1, le=64)
     heads: int = Field(default=8, ge=1, le=64)
-    irreps: str = Field(default="32x1o", pattern=r"^\d{1,3}x[1-9][eo](\+\d{1,3}x[1-9][eo]){0,3}$")
+    irreps: str = Field(
+        default_factory=lambda known: IRREPS[known.get("kind", "attention")], pattern=r"^\d{1,3}x\d[eo](\+\d{1,3}x\d[eo]){0,7}$"
+    )
     radial: int = Field(default=32, ge=4, le=256)
     self_conditioning: bool = True
+
+    @model_validator(mode="after")
+    def _heads_are_attentions(self) -> BackboneConfig:
+        if self.kind != "attention" and self.heads != BackboneConfig.model_fields["heads"].default:
+            raise ValueError(f"heads: a backbone of kind {self.kind} has none; leave them out")
+        return self
+
+    def sizes(self) -> dict[str, Any]:
+        """What the network of this kind is built from."""
+        return self.model_dump(exclude={"kind", "self_conditioning"} | (set() if self.kind == "attention" else {"heads"}))
 
 
 def _label_process(kind: LabelNoise, schedule: Schedule, law: tuple[float, ...]) -> Categorical:
@@ -81,7 +104,7 @@ def build_process(noise: NoiseConfig, statistics: Statistics) -> Joint:
 
 
 class MoleculeBackbone(nn.Module):
-    """Turns a noisy molecule and its clocks into the features of :class:`EquivariantTransformer`, and its outputs into raw predictions.
+    """Turns a noisy molecule and its clocks into the features of one of :data:`BACKBONES`, and its outputs into raw predictions.
 
     ``law``: standardised properties and the number of atoms of some training molecules, kept with the weights.
     """
@@ -98,13 +121,13 @@ class MoleculeBackbone(nn.Module):
         self.schedule, self.parametrisation, self.scale = positions.schedule, parametrisation, statistics.scale
         self.self_conditioning = config.self_conditioning
         seen = 2 if config.self_conditioning else 1  # labels now, and as they were predicted before
-        self.transformer = EquivariantTransformer(
+        self.transformer = BACKBONES[config.kind](
             atom_features=seen * sum(self.atom_labels.values()) + 1,
             pair_features=seen * bonds.labels + 1 + (config.radial + 2) * config.self_conditioning,
             time_features=2 * 6 + 3 + len(self.atom_labels) + self.properties * (2 * PROPERTY_WAVES + 2),
             atom_outputs=sum(self.atom_outputs.values()) + 2 * self.properties,
             pair_outputs=bonds.data_labels,
-            **config.model_dump(exclude={"self_conditioning"}),
+            **config.sizes(),
         )
         if self.properties:
             self.register_buffer("law", torch.zeros(statistics.law_rows, self.properties + 1))

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.molecules import Motion, MovedNoise, as_tensors, clean, diffused, error, random_denoiser
+from e3nn import o3
+from e3nn.util.test import assert_equivariant
+from support.molecules import SMALL, Motion, MovedNoise, as_tensors, clean, diffused, error, random_denoiser
 from torch import Tensor
 
 from scidiff import posterior as post
@@ -20,8 +22,9 @@ from scidiff_molecules import backbone
 from scidiff_molecules.backbone import EquivariantTransformer, directions
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.generator import MoleculeGenerator
-from scidiff_molecules.model import Statistics
+from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneKind, Statistics
 from scidiff_molecules.registry import shipped_models
+from scidiff_molecules.tensor_product import Messages, TensorProductNetwork, invariants_first
 from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
 
 CALL_FLOAT64 = 1e-12
@@ -29,8 +32,19 @@ CALL_FLOAT32 = 1e-5
 WALK_FLOAT64 = 1e-10
 TOLERANCES = {torch.float64: CALL_FLOAT64, torch.float32: CALL_FLOAT32}
 MOTIONS = 100
-IRREPS = ("16x1o", "8x1o+8x2e")
+NETWORKS: dict[str, tuple[BackboneKind, str]] = {
+    "attention": ("attention", "8x1o+8x2e"),
+    "attention, vectors": ("attention", "16x1o"),
+    "tensor product": ("tensor_product", "8x0e+4x1o+4x2e"),
+    "tensor product, all parities": ("tensor_product", "4x0e+2x0o+4x1o+2x1e+2x2e+2x2o"),
+}
+BOTH = ("attention", "tensor product")
 T_MIN = 1e-3
+
+
+def network(name: str, statistics: Statistics, dtype: torch.dtype = torch.float64) -> Denoiser:
+    kind, irreps = NETWORKS[name]
+    return random_denoiser(statistics, irreps, dtype, kind)
 
 
 def ask(denoiser: Denoiser, x: State, t: Tensor, layouts: Layouts, previous: post.Posteriors | None = None) -> post.Posteriors:
@@ -39,12 +53,10 @@ def ask(denoiser: Denoiser, x: State, t: Tensor, layouts: Layouts, previous: pos
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("irreps", IRREPS)
+@pytest.mark.parametrize("name", [*BOTH, "attention, vectors"])
 @pytest.mark.parametrize("twice", [False, True], ids=["first", "self-conditioned"])
-def test_one_call_moves_with_its_input(
-    heavy: MoleculeDataset, statistics: Statistics, irreps: str, dtype: torch.dtype, twice: bool
-) -> None:
-    denoiser = random_denoiser(statistics, irreps, dtype)
+def test_one_call_moves_with_its_input(heavy: MoleculeDataset, statistics: Statistics, name: str, dtype: torch.dtype, twice: bool) -> None:
+    denoiser = network(name, statistics, dtype)
     x, layout = clean(heavy, statistics, MOTIONS, dtype)
     t = torch.linspace(T_MIN, 1, MOTIONS, dtype=torch.float64)
     x_t = diffused(denoiser, x, layout, t)
@@ -59,8 +71,9 @@ def test_one_call_moves_with_its_input(
     assert error(as_tensors(answer), wanted) > 0.1
 
 
-def test_a_mirror_image_cannot_be_told_from_its_original(heavy: MoleculeDataset, statistics: Statistics) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[1], torch.float64)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_mirror_image_cannot_be_told_from_its_original(heavy: MoleculeDataset, statistics: Statistics, name: str) -> None:
+    denoiser = network(name, statistics)
     x, layout = clean(heavy, statistics, 8, torch.float64)
     t = torch.linspace(T_MIN, 1, 8, dtype=torch.float64)
     x_t = diffused(denoiser, x, layout, t)
@@ -90,11 +103,16 @@ def handed(x: Tensor) -> tuple[Tensor, Tensor]:
     return distance * (1 + 1e-6 * torch.tanh(volume))[:, None, None], unit
 
 
+@pytest.mark.parametrize("name", ["attention, vectors", "tensor product"])
 @pytest.mark.parametrize("planted", [squeezed, counted, handed])
 def test_the_law_catches_a_planted_fault(
-    heavy: MoleculeDataset, statistics: Statistics, monkeypatch: pytest.MonkeyPatch, planted: Callable[[Tensor], tuple[Tensor, Tensor]]
+    heavy: MoleculeDataset,
+    statistics: Statistics,
+    monkeypatch: pytest.MonkeyPatch,
+    planted: Callable[[Tensor], tuple[Tensor, Tensor]],
+    name: str,
 ) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[0], torch.float64)
+    denoiser = network(name, statistics)
     x, layout = clean(heavy, statistics, 10, torch.float64)
     t = torch.linspace(T_MIN, 1, 10, dtype=torch.float64)
     x_t, motion = diffused(denoiser, x, layout, t), Motion.random(layout[ELEMENTS].mask, seed=1)
@@ -103,9 +121,10 @@ def test_the_law_catches_a_planted_fault(
     assert error(as_tensors(ask(denoiser, motion.fields(x_t, layout), t, layout)), wanted) > 1000 * CALL_FLOAT64
 
 
+@pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("twice", [False, True], ids=["first", "self-conditioned"])
-def test_padding_changes_nothing(heavy: MoleculeDataset, statistics: Statistics, twice: bool) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[1], torch.float64)
+def test_padding_changes_nothing(heavy: MoleculeDataset, statistics: Statistics, twice: bool, name: str) -> None:
+    denoiser = network(name, statistics)
     t = torch.linspace(T_MIN, 1, 20, dtype=torch.float64)
     found = []
     for width in (9, 14):
@@ -118,8 +137,9 @@ def test_padding_changes_nothing(heavy: MoleculeDataset, statistics: Statistics,
     assert error(found[3], found[1]) < CALL_FLOAT64
 
 
-def test_an_atom_alone_does_not_see_the_padding(statistics: Statistics) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[1], torch.float64)
+@pytest.mark.parametrize("name", BOTH)
+def test_an_atom_alone_does_not_see_the_padding(statistics: Statistics, name: str) -> None:
+    denoiser = network(name, statistics)
     t = torch.tensor([0.5], dtype=torch.float64)
     found = []
     for width in (1, 9):
@@ -150,12 +170,15 @@ def walk(denoiser: Denoiser, x: State, layout: Layouts, noise: NoiseSource, rule
     return drawn.state
 
 
-@pytest.mark.parametrize(("churn", "scaffold"), [(0.0, False), (1.0, False), (1.0, True)], ids=["churn 0", "churn 1", "scaffold"])
+@pytest.mark.parametrize(
+    ("name", "churn", "scaffold"),
+    [("attention", 0.0, False), ("attention", 1.0, False), ("attention", 1.0, True), ("tensor product", 1.0, True)],
+)
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_the_whole_sampler_moves_with_its_noise(
-    heavy: MoleculeDataset, statistics: Statistics, rule: str, churn: float, scaffold: bool
+    heavy: MoleculeDataset, statistics: Statistics, rule: str, name: str, churn: float, scaffold: bool
 ) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[1], torch.float64)
+    denoiser = network(name, statistics)
     x, layout = clean(heavy, statistics, 20, torch.float64)
     layout = with_scaffold(layout) if scaffold else layout
     noise, motion = Noise(3, torch.arange(20)), Motion.random(layout[ELEMENTS].mask, seed=2)
@@ -176,7 +199,7 @@ def with_scaffold(layout: Layouts, atoms: int = 3) -> Layouts:
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_what_is_known_stays_as_given_to_the_bit(heavy: MoleculeDataset, statistics: Statistics, rule: str) -> None:
-    denoiser = random_denoiser(statistics, IRREPS[1])
+    denoiser = network("attention", statistics, torch.float32)
     x, layout = clean(heavy, statistics, 10, torch.float32)
     layout = with_scaffold(layout)
     for churn in (0.0, 0.5, 1.0):
@@ -210,6 +233,42 @@ def test_in_float32_a_moved_molecule_has_the_same_graph(heavy: MoleculeDataset, 
     found = walk(denoiser, like, layout, MovedNoise(noise, motion), "first", 1.0, steps=8)
     same = (found[ELEMENTS] == wanted[ELEMENTS]).all(1) & (found[BONDS] == wanted[BONDS]).flatten(1).all(1)
     assert int(same.sum()) >= 99
+
+
+def test_messages_turn_with_their_inputs_whatever_precision_they_were_in() -> None:
+    messages = Messages(invariants_first(o3.Irreps("2x1o+2x2e+3x0e+2x0o+1x1e+1x2o"))).to(torch.float32).to(torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    sent, y, weights = (
+        torch.randn(20, size, generator=generator, dtype=torch.float64)
+        for size in (messages.irreps_in1.dim, messages.irreps_in2.dim, messages.weight_numel)
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # the precision of e3nn's own rotation matrices
+    try:
+        sides = {"args_in": [sent, y], "irreps_in": [messages.irreps_in1, messages.irreps_in2], "irreps_out": [messages.irreps_out]}
+        assert_equivariant(lambda x, y: messages(x, y, weights), **sides, ntrials=5, tolerance=CALL_FLOAT64)
+        wrong = [*sides["irreps_in"][:1], o3.Irreps("0e+1e+2e")]  # a harmonic of l = 1 that would not change sign in a mirror
+        with pytest.raises(AssertionError, match="equivariance error"):
+            assert_equivariant(lambda x, y: messages(x, y, weights), **{**sides, "irreps_in": wrong}, tolerance=CALL_FLOAT64)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_a_header_without_a_kind_is_of_the_first_and_each_kind_has_irreps_of_its_own() -> None:
+    assert BackboneConfig.model_validate(SMALL).kind == "attention"
+    for kind, irreps in IRREPS.items():
+        config = BackboneConfig(kind=kind)
+        assert config.irreps == irreps
+        assert BackboneConfig.model_validate(config.model_dump()) == config
+        BACKBONES[kind](4, 4, 4, 4, 4, **{**config.sizes(), "blocks": 1})
+    with pytest.raises(ValueError, match="a backbone of kind tensor_product has none"):
+        BackboneConfig(kind="tensor_product", heads=4)
+
+
+@pytest.mark.parametrize("irreps", ["8x1o+8x2e", "8x0e+8x1e", "8x0o+8x1o"])
+def test_messages_without_scalars_or_vectors_are_refused(irreps: str) -> None:
+    with pytest.raises(UserError, match="messages need scalars 0e and vectors 1o"):
+        TensorProductNetwork(4, 4, 4, 4, 4, irreps=irreps)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from scidiff.layout import Layout
 from scidiff.process import Layouts, State
 from scidiff.random import FieldNoise, Noise, NoiseSource
 from scidiff_molecules.data import MoleculeDataset
-from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
+from scidiff_molecules.model import BackboneConfig, BackboneKind, NoiseConfig, Statistics, build_denoiser
 from scidiff_molecules.tokens import POSITIONS, state
 
 SMALL: dict[str, Any] = {"width": 32, "pair_width": 16, "blocks": 2, "heads": 8, "radial": 8}
@@ -35,8 +35,8 @@ def shake(module: nn.Module, seed: int = 0, size: float = 0.2) -> None:
 
 
 @cache
-def _random_denoiser(statistics: Statistics, irreps: str) -> Denoiser:
-    config = BackboneConfig.model_validate({**SMALL, "irreps": irreps})
+def _random_denoiser(statistics: Statistics, irreps: str, kind: BackboneKind) -> Denoiser:
+    config = BackboneConfig.model_validate({**SMALL, "irreps": irreps, "kind": kind})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         denoiser = build_denoiser(NoiseConfig(elements="marginal", bonds="absorbing"), config, statistics)
@@ -44,9 +44,11 @@ def _random_denoiser(statistics: Statistics, irreps: str) -> Denoiser:
     return denoiser.eval()
 
 
-def random_denoiser(statistics: Statistics, irreps: str = "8x1o", dtype: torch.dtype = torch.float32) -> Denoiser:
+def random_denoiser(
+    statistics: Statistics, irreps: str = "8x1o", dtype: torch.dtype = torch.float32, kind: BackboneKind = "attention"
+) -> Denoiser:
     """A small model whose every weight is random; marginal noise on elements, absorbing noise on bonds."""
-    return deepcopy(_random_denoiser(statistics, irreps)).to(dtype)
+    return deepcopy(_random_denoiser(statistics, irreps, kind)).to(dtype)
 
 
 def clean(
