@@ -1,10 +1,11 @@
-"""One factor at a time around the recipe: what self-conditioning, alignment, time laws and label noise are worth at one small budget.
+"""One factor at a time around the recipe: noise per field, alignment, loss, time law, backbone, hydrogens, at one small budget.
 
-    python benchmarks/molecules_ablation.py --folder runs/ablation [--steps 3000] [--samples 500] [--only NAME ...]
+    python benchmarks/molecules_ablation.py --folder runs/ablation [--steps 1500] [--samples 500] [--only NAME ...]
 
 Every run trains the same small model on the same molecules for the same number of steps from the same seed, then generates with
 the same noise.
-Finished runs are skipped, killed ones continue. Prints a markdown table; quality is of --samples molecules at 50 network calls.
+Finished runs are skipped, killed ones continue. Prints a markdown table; quality is of --samples molecules at 50 network calls, which
+are kept in each run's folder (samples.sdf).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scidiff.config import Document, apply_overrides, validate
 from scidiff.train.loop import NoLog, fit
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import evaluate
+from scidiff_molecules.output import writer
 from scidiff_molecules.recipe import Recipe
 from scidiff_molecules.task import MoleculeTask
 
@@ -30,21 +32,28 @@ BASE = {
     "data": {"source": "qm9", "limit": 20000, "bucket": 9},
     "noise": {"elements": "marginal", "bonds": "marginal"},
     "backbone": {"width": 96, "pair_width": 32, "blocks": 4, "irreps": "8x1o"},
-    "loss": {"alignment": "rotation"},
+    "loss": {"alignment": "permutation_rotation"},
     "train": {"batch_size": 64, "warmup": 100, "clip_norm": 20, "ema_decay": 0.995, "save_every": 500, "preview_every": 10**9},
 }
 FACTORS: dict[str, list[str]] = {
     "base": [],
     "no self-conditioning": ["backbone.self_conditioning=false", "train.self_conditioning=0"],
-    "no alignment": ["loss.alignment=none"],
-    "alignment: permutation and rotation": ["loss.alignment=permutation_rotation"],
+    "alignment: none": ["loss.alignment=none"],
+    "alignment: rotation": ["loss.alignment=rotation"],
     "labels: absorbing": ["noise.elements=absorbing", "noise.bonds=absorbing"],
     "labels: uniform": ["noise.elements=uniform", "noise.bonds=uniform"],
-    "time law: logit-normal": ["loss.time_law=logit_normal"],
-    "time law: power 0.3": ["loss.time_law=power", "loss.time_mean=0.3"],
-    "positions: cosine VP": ["noise.positions=cosine"],
-    "labels: kl_rate instead of cross-entropy": ["loss.labels=elbo"],
+    "positions: VP": ["noise.positions=vp"],
+    "positions: EDM": ["noise.positions=edm", "loss.positions=edm"],
+    "labels: clean for longer (power 2)": ["noise.elements_power=2", "noise.bonds_power=2"],
     "l = 1 and 2": ["backbone.irreps=8x1o+8x2e"],
+    "positions: cosine VP": ["noise.positions=cosine"],
+    "positions weighted as EDM": ["loss.positions=edm"],
+    "labels: kl_rate instead of cross-entropy": ["loss.labels=elbo"],
+    "time law: logit-normal": ["loss.time_law=logit_normal"],
+    "bonds weighted twice": ["loss.bonds_scale=2"],
+    "backbone: tensor products": ["backbone.kind=tensor_product", "backbone.irreps=32x0e+8x1o+8x2e"],
+    "hydrogens: a field of their own": ["noise.hydrogens=field"],
+    "parts known in a third": ["noise.hydrogens=field", "known.substructure=0.33"],
     "hydrogens explicit": ["data.hydrogens=explicit", "data.bucket=4"],
 }
 
@@ -69,8 +78,11 @@ def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str,
     recipe = validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*steps, *changes]))
     log = Quiet()
     weights = fit(MoleculeTask(recipe), recipe.train, folder, log, device="cpu")
-    molecules = MoleculeGenerator.load(weights).generate(options.samples, seed=1)
-    judged = evaluate(molecules, None)
+    generator = MoleculeGenerator.load(weights)
+    with writer(folder / "samples.sdf") as file:
+        for one in generator.stream(options.samples, seed=1):
+            file.write(one, {"seed": 1, "model": name, "calls": generator.calls()})
+    judged = evaluate(folder / "samples.sdf", None)
     result = {"seconds": round(log.last["train/seconds"]), "valid_loss": log.last.get("valid/loss"), "metrics": judged.to_metrics()}
     done.write_text(json.dumps(result))
     return result
@@ -79,7 +91,7 @@ def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=list(FACTORS))
