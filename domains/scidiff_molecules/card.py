@@ -102,6 +102,7 @@ LIMITS_OF = {"qm9": QM9, "sample": QM9, "ligands": LIGANDS}
 USES = """- Research on generative models: a baseline that is measured, a start for fine-tuning, a subject for samplers.
 - Teaching, and tests of software that takes molecules."""
 
-MISUSES = """- Decisions about what to make, take or release. It predicts no property of a molecule, and none of what it makes was screened.
+MISUSES = """- Decisions about what to make, take or release. It predicts no property of a molecule. What it makes is screened for a few
+  listed hazardous classes alone; that a molecule passes says nothing else of it.
 - Drug-like or larger molecules, salts, metals, proteins: they are outside its data.
 - The search for harmful substances. A user who publishes molecules answers for what they are."""
