@@ -7,7 +7,7 @@ biotite==1.6.0``) carries a copy. Counted are its non-polymer components that ar
 and of no other elements than ``ELEMENTS``, state all their hydrogens (no atom is a radical), and that RDKit sanitises; aromaticity is
 RDKit's. An entry is (element, formal charge, aromatic bonds, sum of the other bonds' orders); its count is the number of *components*
 it occurs in, not of atoms, so that one odd component with many such atoms weighs as one. Entries of fewer than ``MIN_COMPONENTS``
-components are left out: below it stand mostly misdrawn charges. Takes about a minute.
+components are left out, and listed: rare ions (pyrylium, hexafluorophosphate) and misdrawn charges. Takes a minute.
 """
 
 from __future__ import annotations

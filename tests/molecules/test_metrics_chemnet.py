@@ -55,6 +55,11 @@ def test_any_smiles_of_a_molecule_is_that_molecule(found: NDArray[np.float32]) -
     np.testing.assert_array_equal(one, other)
 
 
+def test_of_several_fragments_the_first_is_read() -> None:
+    one, other = activations(["C.O", "C"])
+    np.testing.assert_array_equal(one, other)
+
+
 def test_the_distance_is_fcd_torchs(found: NDArray[np.float32], theirs: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +48,16 @@ def entry(text: str) -> druglike.Entry:
 def test_the_table_holds_textbook_valences_and_not_the_known_faults() -> None:
     assert {entry(text) for text in ALLOWED} <= corrected_table()
     assert not {entry(text) for text in FORBIDDEN} & corrected_table()
+
+
+@pytest.mark.long
+def test_the_table_is_what_its_script_counts(tmp_path: Path) -> None:
+    pytest.importorskip("biotite")
+    root = Path(__file__).parents[2]
+    made = tmp_path / "table.json"
+    subprocess.run([sys.executable, root / "scripts/make_druglike_valences.py", "--out", made], check=True, capture_output=True)
+    shipped = root / "domains/scidiff_molecules/data_reference/druglike_valences.json"
+    assert json.loads(made.read_text())["counts"] == json.loads(shipped.read_text())["counts"]
 
 
 def test_a_neutral_nitro_group_is_judged_before_it_is_mended() -> None:
