@@ -16,6 +16,7 @@ from scidiff.errors import UserError
 from scidiff.files import WITHHELD_LOG
 from scidiff_molecules.data_commands import add_command, ligands_command
 from scidiff_molecules.metrics.command import evaluate_command
+from scidiff_molecules.predict_command import predict_command
 
 if TYPE_CHECKING:
     from scidiff_molecules.wish import Wishes
@@ -24,6 +25,7 @@ app = typer.Typer(help="3D molecules: generate, evaluate, prepare data.", no_arg
 data = typer.Typer(help="Training data.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.command("evaluate")(evaluate_command)
+app.command("predict")(predict_command)
 data.command("add")(add_command)
 data.command("ligands")(ligands_command)
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from rdkit import Chem
 from torch import Tensor
 
@@ -61,13 +61,14 @@ class PropertyJudge:
         if not usable:
             return found
         heavy = to_implicit(flat_dataset([(one.record, one.bonds) for one in usable], {"hydrogens": "explicit"}))
-        known = self._knows(heavy)
+        known = self.knows(heavy)
         if bool(known.any()):
             some = heavy.select(known.nonzero()[:, 0])
             found[some.fields["index"]] = self._asked(some, torch.arange(len(some)))
         return found
 
-    def _knows(self, dataset: MoleculeDataset) -> Tensor:
+    def knows(self, dataset: MoleculeDataset) -> Bool[Tensor, " stored"]:
+        """Which of a data set's stored molecules (hydrogens implicit) have known atoms alone."""
         law, fields = self.model.statistics, dataset.fields
         num_h = torch.zeros_like(fields["num_h"]) if law.hydrogen_law else fields["num_h"]
         unknown = ~law.vocabulary.covers(fields["z"], fields["charge"], num_h)

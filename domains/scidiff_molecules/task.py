@@ -20,7 +20,7 @@ from scidiff.train.session import TrainWarning
 from scidiff.train.start import read_start
 from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
-from scidiff_molecules.data import MoleculeDataset, half_of, load_ligands, load_qm9, load_sample
+from scidiff_molecules.data import MoleculeDataset, half_of, load_ligands, load_qm9, load_sample, to_implicit
 from scidiff_molecules.data.own import describe_left_out, load_own, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.known import Known
@@ -56,12 +56,19 @@ def load_data(data: DataConfig) -> tuple[MoleculeDataset, MoleculeDataset]:
         if told := describe_left_out(whole):
             warnings.warn(told, TrainWarning, stacklevel=2)
         return split(whole, data.valid)
+    # Halves are of the split itself: what of it has no implicit hydrogens is left out afterwards.
+    whole = _load(data, "train", "explicit" if data.half else data.hydrogens)
+    if data.half is not None:
+        half = whole.select(half_of(len(whole), data.half))
+        whole = to_implicit(half) if data.hydrogens == "implicit" else half
+    return whole, _load(data, "valid", data.hydrogens)
+
+
+def _load(data: DataConfig, part: str, hydrogens: str) -> MoleculeDataset:
     if data.source == "sample":
-        whole, valid = (load_sample(part, hydrogens=data.hydrogens) for part in ("train", "valid"))
-    else:
-        load = load_qm9 if data.source == "qm9" else load_ligands
-        whole, valid = (load(part, hydrogens=data.hydrogens, cache=data.cache) for part in ("train", "valid"))
-    return whole if data.half is None else whole.select(half_of(len(whole), data.half)), valid
+        return load_sample(part, hydrogens=hydrogens)
+    load = load_qm9 if data.source == "qm9" else load_ligands
+    return load(part, hydrogens=hydrogens, cache=data.cache)
 
 
 class MoleculeTask:

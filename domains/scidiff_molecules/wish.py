@@ -71,7 +71,7 @@ class Wish:
             held = f" and the scaffold has {least - 1}" if least > 1 else ""
             raise UserError(f"atoms = {self.atoms}: this model was trained on up to {trained}{held}; ask for {least} to {4 * trained}")
         if self.targets is not None:
-            self._law(denoiser, statistics, self.targets)
+            self.law(denoiser, statistics, self.targets)
         if self.scaffold is not None:
             if HYDROGENS not in denoiser.process.fields:
                 raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")
@@ -105,7 +105,7 @@ class Wish:
         free = Described(denoiser, nothing, nothing.bool())
         if self.targets is None:
             return free, self._sizes(statistics, noise)
-        drawn = self._law(denoiser, statistics, self.targets).draw(noise)
+        drawn = self.law(denoiser, statistics, self.targets).draw(noise)
         given = Described(denoiser, drawn.values, drawn.given)
         asked = given if self.guidance == 1 else ClassifierFree(given, free, self.guidance)
         return asked, drawn.sizes if self.atoms is None else torch.full_like(drawn.sizes, self.atoms)
@@ -128,7 +128,8 @@ class Wish:
             plain |= {"targets": self.targets.to_text(), "guidance": self.guidance}
         return plain | ({} if self.scaffold is None else {"scaffold": self.scaffold.to_json()})
 
-    def _law(self, denoiser: Denoiser, statistics: Statistics, targets: Targets) -> TargetLaw:
+    def law(self, denoiser: Denoiser, statistics: Statistics, targets: Targets) -> TargetLaw:
+        """What is drawn for ``targets``."""
         backbone = cast("MoleculeBackbone", denoiser.backbone)
         law = backbone.law if statistics.properties else torch.ones(1, 1)
         return TargetLaw(targets, statistics.properties, law, self.least if self.atoms is None else 1)
