@@ -29,7 +29,7 @@ def sections(metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardS
         CardSection(DATA, _data(metadata)),
         CardSection(LIMITS, _limits(metadata)),
         CardSection(USE, USES),
-        CardSection(MISUSE, MISUSES),
+        CardSection(MISUSE, _misuses(metadata)),
         *measured(WEIGHTS, weights_sha256),
     ]
 
@@ -60,6 +60,12 @@ def _data(metadata: Mapping[str, Any]) -> str:
         paper = LIGANDS_CITATION if said.get("source") == "ligands" else CITATION
         rows += [("licence", "CC0 1.0 (public domain); please cite the paper"), ("paper", paper)]
     return table(("", ""), rows)
+
+
+def _misuses(metadata: Mapping[str, Any]) -> str:
+    of_qm9 = metadata.get("data", {}).get("source") in ("qm9", "sample")
+    other = "Other elements, larger molecules, salts, proteins" if not of_qm9 else "Drug-like or larger molecules, salts, metals, proteins"
+    return MISUSES.format(outside=other)
 
 
 def _limits(metadata: Mapping[str, Any]) -> str:
@@ -104,5 +110,5 @@ USES = """- Research on generative models: a baseline that is measured, a start 
 
 MISUSES = """- Decisions about what to make, take or release. It predicts no property of a molecule. What it makes is screened for a few
   listed hazardous classes alone; that a molecule passes says nothing else of it.
-- Drug-like or larger molecules, salts, metals, proteins: they are outside its data.
+- {outside}: they are outside its data.
 - The search for harmful substances. A user who publishes molecules answers for what they are."""

@@ -40,12 +40,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.write(with_conformer(build_mol(structure), structure).GetMol())
     thiol = Chem.AddHs(Chem.MolFromSmiles("CCS"))
     salt = Chem.AddHs(Chem.MolFromSmiles("C[NH3+].[Cl-]"))
-    from rdkit.Chem import rdDistGeom
+    from rdkit.Chem import rdDepictor, rdDistGeom
 
     for mol in (thiol, salt):
         rdDistGeom.EmbedMolecule(mol, randomSeed=0)
     flat = Chem.MolFromSmiles("CCO")
-    Chem.rdDepictor.Compute2DCoords(flat)  # pyright: ignore[reportAttributeAccessIssue]
+    rdDepictor.Compute2DCoords(flat)
     with path.open("a") as file:
         for mol in (thiol, salt, flat):
             file.write(Chem.MolToMolBlock(mol) + "$$$$\n")

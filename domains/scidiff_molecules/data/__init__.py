@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .add import add_molecules
 from .bonds import Bonds, assign_bonds
 from .dataset import Molecule, MoleculeDataset, size_histogram
 from .hydrogens import add_hydrogens, to_implicit
@@ -14,6 +15,7 @@ __all__ = [
     "Molecule",
     "MoleculeDataset",
     "add_hydrogens",
+    "add_molecules",
     "assign_bonds",
     "cache_folder",
     "half_of",

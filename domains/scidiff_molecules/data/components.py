@@ -24,6 +24,7 @@ from scidiff_molecules.sdf import Structure
 
 INSTALL = "install it with `pip install 'biotite>=1.6'` (or the extra `scidiffusion[ligands]`)"
 _ORDERS = {"SING": 1.0, "DOUB": 2.0, "TRIP": 3.0}
+_NUMBERS = {Chem.GetPeriodicTable().GetElementSymbol(number): number for number in range(1, 119)} | {"D": 1}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -59,7 +60,7 @@ def name_of(number: int) -> str:
 
 
 class Dictionary:
-    """All components, in the order of their numbers; with ``ideal`` coordinates, or those of a ``model`` refined in a crystal."""
+    """All components, in the order of their numbers; with ``ideal`` coordinates, or those of a ``model`` as some structure has it."""
 
     def __init__(self, coordinates: Literal["ideal", "model"] = "ideal") -> None:
         self._axes = [f"pdbx_model_Cartn_{axis}_ideal" if coordinates == "ideal" else f"model_Cartn_{axis}" for axis in "xyz"]
@@ -75,25 +76,29 @@ class Dictionary:
         names = [str(name) for name in self._about.text("id")]
         if any(letter not in _DIGITS for name in names for letter in name) or max(map(len, names)) > 5:
             raise UserError("biotite's component dictionary has identifiers of another kind; take another version of it: " + INSTALL)
-        self._order = sorted(range(len(names)), key=lambda row: number_of(names[row]))
-        self._names = names
+        self._rows = {name: row for row, name in sorted(enumerate(names), key=lambda item: number_of(item[1]))}
         self._atom_rows, self._bond_rows = (_runs(columns.text("comp_id")) for columns in (self._atoms, self._bonds))
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._rows)
+
+    def __getitem__(self, name: str) -> Component:
+        return self._component(name, self._rows[name])
 
     def components(self, block: int, shard: int = 0, of: int = 1) -> Iterator[Component]:
         """Every ``of``-th block of ``block`` components, from block ``shard`` on."""
-        return (self._component(row) for at, row in enumerate(self._order) if at // block % of == shard)
+        return (self._component(*item) for at, item in enumerate(self._rows.items()) if at // block % of == shard)
 
-    def _component(self, row: int) -> Component:
-        name = self._names[row]
+    def _component(self, name: str, row: int) -> Component:
         atoms, bonds = (rows.get(name, slice(0, 0)) for rows in (self._atom_rows, self._bond_rows))
         symbols = [str(symbol).capitalize() for symbol in self._atoms.text("type_symbol")[atoms]]
-        known = {symbol: _number(symbol) for symbol in set(symbols)}
         flags = [str(self._about.text(key)[row]) for key in ("pdbx_release_status", "pdbx_ambiguous_flag")]
         heavy = sum(symbol not in ("H", "D") for symbol in symbols)
-        structure = self._structure(np.array([known[symbol] for symbol in symbols], dtype=np.int64), atoms, bonds)
+        structure = self._structure(np.array([_NUMBERS.get(symbol, 0) for symbol in symbols], dtype=np.int64), atoms, bonds)
         fault, structure = (structure, None) if isinstance(structure, str) else ("", structure)
         return Component(name, flags[0] == "OBS", flags[1] == "Y", frozenset(symbols), heavy, structure, fault)
 
@@ -115,7 +120,7 @@ class _Columns:
         self._category = category
         self._read: dict[str, NDArray[Any]] = {}
 
-    def text(self, key: str) -> NDArray[np.str_]:
+    def text(self, key: str) -> NDArray[Any]:
         if key not in self._read:
             self._read[key] = self._category[key].as_array(str)
         return self._read[key]
@@ -126,19 +131,11 @@ class _Columns:
         return self._read[key]
 
 
-def _runs(names: NDArray[np.str_]) -> dict[str, slice]:
+def _runs(names: NDArray[Any]) -> dict[str, slice]:
     """Where each component's rows lie; they lie together."""
     cut = np.flatnonzero(names[1:] != names[:-1]) + 1
     starts, ends = [0, *cut.tolist()], [*cut.tolist(), len(names)]
     return {str(names[start]): slice(start, end) for start, end in zip(starts, ends, strict=True)}
-
-
-def _number(symbol: str) -> int:
-    """Atomic number; 0 for what is no element (X), 1 for deuterium."""
-    try:
-        return Chem.GetPeriodicTable().GetAtomicNumber(symbol) if symbol != "D" else 1
-    except RuntimeError:
-        return 0
 
 
 def source() -> str:

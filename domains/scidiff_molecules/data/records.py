@@ -103,9 +103,13 @@ def take(index: int, mol: Chem.Mol, *, max_atoms: int | None = None, embedded: b
         return LeftOut(index, fault)
     if fault := _clash(mol.GetConformer().GetPositions()):
         return LeftOut(index, fault)
-    with rdBase.BlockLogs():
-        whole = Chem.AddHs(mol, addCoords=True)
-        Chem.Kekulize(whole, clearAromaticFlags=True)
+    try:
+        with rdBase.BlockLogs():
+            whole = Chem.AddHs(mol, addCoords=True)
+            Chem.Kekulize(whole, clearAromaticFlags=True)
+        key = key_of(mol)
+    except (RuntimeError, ValueError) as error:  # one record of many must not end the rest
+        return LeftOut(index, f"RDKit: {str(error).strip().splitlines()[0]}")
     if any(bond.GetBondType() not in _ORDERS for bond in whole.GetBonds()):
         return LeftOut(index, "a bond that is neither single, double nor triple")
     z = np.array([atom.GetAtomicNum() for atom in whole.GetAtoms()], dtype=np.int64)
@@ -115,7 +119,7 @@ def take(index: int, mol: Chem.Mol, *, max_atoms: int | None = None, embedded: b
     pairs = [(*sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())), _ORDERS[bond.GetBondType()]) for bond in whole.GetBonds()]
     table = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 3)
     record = Record(index, (), z, whole.GetConformer().GetPositions(), np.zeros(0))
-    return Taken(record, Bonds(table[:, :2], table[:, 2], charges, "smiles"), key_of(mol), embedded)
+    return Taken(record, Bonds(table[:, :2], table[:, 2], charges, "smiles"), key, embedded)
 
 
 def _clash(pos: np.ndarray) -> str | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from scidiff.errors import UserError
 
 FORMAT = "scidiff.molecules/1"
-REMEDY = "delete it and run `scidiff molecules data qm9` to make it again"
+REMEDY = "delete it and make it again with `scidiff molecules data`"
 MAX_ATOMS = 10_000
 """Atoms a stored molecule may have: a corrupted count must not allocate memory."""
 
@@ -97,7 +97,7 @@ def _stable(payload: bytes) -> bytes:
 def read(path: Path) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Any]]:
     """Fields in their wide types, atoms and bonds per molecule, metadata. Raises UserError naming the file."""
     if not path.is_file():
-        raise UserError(f"{path}: no such dataset file; run `scidiff molecules data qm9`")
+        raise UserError(f"{path}: no such dataset file; make it with `scidiff molecules data`")
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
