@@ -42,10 +42,20 @@ def _does(metadata: Mapping[str, Any]) -> str:
         if implicit
         else "Hydrogens are atoms like all others."
     )
+    kind = "tensor-product (e3nn)" if metadata.get("backbone", {}).get("kind") == "tensor_product" else "attention"
+    known, names = metadata.get("known", {}), [one["name"] for one in metadata.get("statistics", {}).get("properties", [])]
+    if known.get("molecule"):
+        return (
+            f"Predicts properties of given 3D molecules ({', '.join(names)}) from their heavy atoms, hydrogen counts, charges, bonds and "
+            f"positions, by an E(3)-equivariant {kind} network. It generates nothing."
+        )
+    asked = [f"properties ({', '.join(names)}), as values or ranges"] * bool(names)
+    asked += ["a part that every molecule holds, with or without its geometry"] * (known.get("substructure", 0) > 0)
+    none = "Nothing else is asked for: it knows no property, no target and no scaffold."
+    may = f"May be asked for: {'; '.join(asked)}." if asked else none
     return (
         "Generates 3D molecules from noise: positions, elements, charges and bonds from one joint diffusion, by an E(3)-equivariant "
-        f"attention network. {hydrogens} The number of atoms is drawn as often as it occurs in the training data, or given. Nothing else "
-        "is asked for: it knows no property, no target and no scaffold."
+        f"{kind} network. {hydrogens} The number of atoms is drawn as often as it occurs in the training data, or given. {may}"
     )
 
 

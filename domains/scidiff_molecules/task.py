@@ -25,6 +25,7 @@ from scidiff_molecules.data.own import describe_left_out, load_own, split
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.known import Known
 from scidiff_molecules.model import MoleculeBackbone, build_denoiser
+from scidiff_molecules.properties import values_of
 from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.registry import find_model
@@ -160,6 +161,8 @@ class MoleculeTask:
         return {name: float(value) / len(dataset) for name, value in sums.items()}
 
     def preview(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        if self.recipe.known.molecule:
+            return self._preview_judge(denoiser, folder, step)
         # Statistics and drawing take a second to import, which every start of a command would pay.
         from scidiff_molecules.memorisation import TrainingSet
         from scidiff_molecules.metrics import evaluate
@@ -173,6 +176,23 @@ class MoleculeTask:
             self._known = TrainingSet.of(self.dataset, self.valid)
         measured = evaluation.to_metrics() | self._known.measure([mol for mol in molecules if mol.GetProp(STATUS) == "ok"])
         return Preview(measured, preview_files(molecules, evaluation, facts, folder, step))
+
+    def _preview_judge(self, denoiser: Denoiser, folder: Path, step: int) -> Preview:
+        """Of a judge: its mean absolute errors on validation molecules, in users' units, and a picture of true against predicted."""
+        from scidiff.report.pictures import figure_png
+        from scidiff_molecules.predict import PropertyJudge
+        from scidiff_molecules.report.targets import asked_against_got
+
+        judge = PropertyJudge(MoleculeGenerator(denoiser, self.statistics, self.metadata()))
+        true, said = values_of(self.valid, judge.names), judge.of(self.valid)
+        errors = (true - said).abs().mean(0).tolist()
+        pairs = {
+            name: [((t, t), s) for t, s in zip(true[:, k].tolist(), said[:, k].tolist(), strict=True)] for k, name in enumerate(judge.names)
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = folder / f"step-{step:07d}.png"
+        figure_png(asked_against_got(pairs), picture)
+        return Preview({f"mae/{name}": error for name, error in zip(judge.names, errors, strict=True)}, (picture,))
 
     def finish(self, denoiser: Denoiser) -> dict[str, Any]:
         return {}

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from scidiff.errors import UserError
 from scidiff.random import Noise
 from scidiff.train.weights import save_weights
+from scidiff_molecules.card import sections
 from scidiff_molecules.cli import app
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics.adapter import structures
@@ -92,6 +93,24 @@ def test_what_cannot_be_judged_is_nan_and_nothing_else(model: Path, molecules: l
     assert torch.isnan(said).all(1).tolist() == [False, True, True, False]
     alone = PropertyJudge.load(model).predict([molecules[3], molecules[4]])
     torch.testing.assert_close(said[[0, 3]], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_preview_of_a_judge_states_its_errors(task: MoleculeTask, model: Path, tmp_path: Path) -> None:
+    preview = task.preview(task.denoiser, tmp_path / "previews", 7)
+    judge = PropertyJudge.load(model)
+    errors = (values_of(task.valid, judge.names) - judge.of(task.valid)).abs().mean(0)
+    assert preview.metrics == pytest.approx({"mae/gap": float(errors[0]), "mae/mu": float(errors[1])}, rel=1e-6)
+    assert [path.name for path in preview.files] == ["step-0000007.png"]
+    assert imread(preview.files[0]).std() > 0.01
+
+
+def test_cards_say_what_may_be_asked(task: MoleculeTask, tiny_task: MoleculeTask) -> None:
+    judge, plain = (sections(one.metadata(), "")[0].text for one in (task, tiny_task))
+    assert "Predicts properties" in judge
+    assert "gap, mu" in judge
+    assert "knows no property, no target and no scaffold" in plain
+    told = {**tiny_task.metadata(), "known": {"substructure": 0.3}, "statistics": task.metadata()["statistics"]}
+    assert "May be asked for: properties (gap, mu), as values or ranges; a part that every molecule holds" in sections(told, "")[0].text
 
 
 def test_a_generator_is_no_judge(tiny_model: Path) -> None:
