@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
-from support.molecules import Motion, MovedNoise
+from support.molecules import SMALL, Motion, MovedNoise, as_tensors, error, shake
 from torch import Tensor
 
 from scidiff.layout import Layout
@@ -14,10 +14,12 @@ from scidiff.process import Layouts, State
 from scidiff.random import Noise
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.known import Known, grow, pieces
+from scidiff_molecules.model import BackboneConfig, BackboneKind, NoiseConfig, build_denoiser
 from scidiff_molecules.statistics import Statistics, measure, property_law, standardised
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, state
 
 NAMES = ("alpha", "gap", "mu")
+CALL_FLOAT64 = 1e-12
 BINOMIAL = 4.5
 """Standard deviations that a share of fixed draws may be off."""
 
@@ -180,3 +182,29 @@ def test_the_law_holds_properties_and_sizes_of_training_molecules(heavy: Molecul
     gap = heavy.fields["y"][heavy.rows, heavy.metadata["properties"].index("gap")] * 27.211386245988
     assert torch.allclose(law[:, 1] * full.properties[1].std + full.properties[1].mean, gap, atol=1e-4)
     assert Statistics.from_json(full.to_json()) == full
+
+
+@pytest.mark.parametrize("kind", ["attention", "tensor_product"])
+def test_one_call_with_parts_and_properties_moves_with_its_input(heavy: MoleculeDataset, full: Statistics, kind: BackboneKind) -> None:
+    """Rotated, reflected about the known part's centre, and relabelled; what is said of the molecule as a whole stays."""
+    sizes = {key: value for key, value in SMALL.items() if kind == "attention" or key != "heads"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = build_denoiser(NoiseConfig(hydrogens="field"), BackboneConfig.model_validate({**sizes, "kind": kind}), full)
+    shake(denoiser)
+    denoiser.double()
+    x, layouts = molecules(heavy, full, 40)
+    x[POSITIONS], x[PROPERTIES] = x[POSITIONS].double(), x[PROPERTIES].double()
+    x, layouts = Known(substructure=0.8, properties=0.8)(x, layouts, Noise(0, torch.arange(40)), 0)
+    t = torch.linspace(0.05, 1, 40, dtype=torch.float64)
+    clocks = dict.fromkeys(x, t) | {PROPERTIES: torch.ones(40, dtype=torch.float64)}
+    x_t = denoiser.process.diffuse(x, dict.fromkeys(x, torch.zeros_like(t)), clocks, layouts, Noise(1, torch.arange(40)))
+    motion, whole = Motion.random(layouts[ELEMENTS].mask, seed=1), {PROPERTIES}
+    atoms = {name: one for name, one in layouts.items() if name not in whole}
+    with torch.no_grad():
+        answer = denoiser(x_t, clocks, layouts)
+        there = motion.fields({name: value for name, value in x_t.items() if name not in whole}, atoms)
+        found = denoiser({**there, PROPERTIES: x_t[PROPERTIES]}, clocks, {**layouts, **motion.layouts(atoms)})
+    wanted = motion.posteriors({name: one for name, one in answer.items() if name not in whole}, atoms)
+    assert error(as_tensors(found), as_tensors({**wanted, PROPERTIES: answer[PROPERTIES]})) < CALL_FLOAT64
+    assert error(as_tensors(answer), as_tensors({**wanted, PROPERTIES: answer[PROPERTIES]})) > 0.1
