@@ -66,6 +66,11 @@ class Scaffold:
         text = str(part)
         if isinstance(part, Path) or text.lower().endswith((".sdf", ".mol")):
             return cls._of(_record(Path(part)), f"scaffold {part}")
+        return cls.of_smiles(text)
+
+    @classmethod
+    def of_smiles(cls, text: str) -> Scaffold:
+        """From a SMILES alone: what looks like a file's name is not opened. Raises UserError as :meth:`of` does."""
         if len(text) > MAX_SMILES or not text.isascii() or not text.isprintable() or not text:
             raise UserError(f"scaffold {text[:40]!r}: a SMILES of 1 to {MAX_SMILES} printable ASCII characters is needed, or an .sdf file")
         with rdBase.BlockLogs():

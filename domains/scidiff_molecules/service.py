@@ -13,7 +13,10 @@ from scidiff.domain import Answer
 from scidiff.errors import UserError
 from scidiff_molecules.decode import Generated
 from scidiff_molecules.generator import BLOCK, MoleculeGenerator
+from scidiff_molecules.scaffold import MAX_SMILES, Scaffold
 from scidiff_molecules.sdf import STATUS, mol_block
+from scidiff_molecules.targets import Targets
+from scidiff_molecules.wish import MAX_GUIDANCE, Wish, Wishes
 
 MAX_MOLECULES, MAX_STEPS, MAX_ATOMS = 1000, 250, 1000
 MAX_PAIR_CALLS = 5_000_000
@@ -28,6 +31,15 @@ class MoleculeRequest(Config):
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="sampling steps; by default the model's own")
     atoms: int | None = Field(default=None, ge=1, le=MAX_ATOMS, description="in every molecule; by default as in the training data")
     first: int = Field(default=0, ge=0, le=2**53)
+    targets: list[str] = Field(default=[], max_length=16, description="properties, such as gap=5.5 or mu=2..3")
+    guidance: float | None = Field(default=None, ge=0, le=MAX_GUIDANCE, description="how strongly targets pull; 1 is the model's own law")
+    scaffold: str | None = Field(default=None, max_length=MAX_SMILES, description="SMILES of a part that every molecule holds")
+
+    def wishes(self) -> Wishes:
+        """Arguments of the generator. Raises UserError for what cannot be read."""
+        scaffold = None if self.scaffold is None else Scaffold.of_smiles(self.scaffold)
+        targets = Targets.parse(self.targets) if self.targets else None
+        return {"atoms": self.atoms, "targets": targets, "guidance": self.guidance, "scaffold": scaffold}
 
 
 class MoleculeService:
@@ -47,8 +59,9 @@ class MoleculeService:
         return cls(MoleculeGenerator.load(weights, device=device))
 
     def answer(self, request: MoleculeRequest) -> Answer:
-        stream = self.generator.stream(request.n, seed=request.seed, steps=request.steps, atoms=request.atoms, first=request.first)
-        cost = self._pair_calls(request) / MAX_PAIR_CALLS
+        wishes = request.wishes()
+        stream = self.generator.stream(request.n, seed=request.seed, steps=request.steps, first=request.first, **wishes)
+        cost = self._pair_calls(request, Wish.of(wishes)) / MAX_PAIR_CALLS
         if cost > 1:
             raise UserError(
                 f"n = {request.n} with {self._steps(request)} steps and up to {self._atoms(request)} atoms is {cost:.3g} times what one "
@@ -56,10 +69,10 @@ class MoleculeService:
             )
         return Answer(cost, self._rows(stream))
 
-    def _pair_calls(self, request: MoleculeRequest) -> int:
+    def _pair_calls(self, request: MoleculeRequest, wish: Wish) -> int:
         """Blocks are computed whole."""
         blocks = (request.first + request.n - 1) // BLOCK - request.first // BLOCK + 1
-        return blocks * BLOCK * self.generator.calls(request.steps) * self._atoms(request) ** 2
+        return blocks * BLOCK * self.generator.calls(request.steps, wish) * self._atoms(request) ** 2
 
     def _steps(self, request: MoleculeRequest) -> int:
         return self.generator.sampler.steps if request.steps is None else request.steps

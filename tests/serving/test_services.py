@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -147,6 +148,22 @@ def test_series_are_those_of_the_forecaster(series: TimeSeriesService, history: 
         frame["ds"] = pd.to_datetime(frame["ds"])
         pd.testing.assert_frame_equal(frame, pd.DataFrame(expected), check_exact=True, check_dtype=False, check_index_type=False)
     assert json.loads(json.dumps(found["impute"][0], allow_nan=False)) == found["impute"][0]
+
+
+def test_what_is_asked_of_molecules_is_read_as_by_the_command_and_opens_no_file(molecules: MoleculeService, tmp_path: Path) -> None:
+    """The shipped model knows no target; what it refuses shows that the request reached it."""
+    fragment = tmp_path / "fragment.sdf"
+    fragment.write_text("secret")
+    for asked, message in (
+        ({"targets": ["gap=5.5"]}, "not trained on it"),
+        ({"targets": ["gap"]}, "NAME=VALUE"),
+        ({"guidance": 2.0}, "none is given"),
+        ({"scaffold": "c1ccccc1"}, "without known parts"),
+        ({"scaffold": str(fragment)}, "cannot read this SMILES"),
+        ({"scaffold": "../../etc/passwd"}, "cannot read this SMILES"),
+    ):
+        with pytest.raises(UserError, match=message):
+            molecules.answer(molecules.request_type().model_validate(asked))
 
 
 @pytest.mark.parametrize("domain", ["molecules", "timeseries"])
