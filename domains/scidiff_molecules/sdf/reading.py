@@ -59,6 +59,24 @@ def read_sdf(path: str | Path, *, sanitize: bool = True) -> Iterator[tuple[int, 
     Raises:
         UserError: the file is missing, empty, not an SDF file, larger than 4 GiB, or holds more than a million records.
     """
+    return _read(_checked(path), sanitize)
+
+
+def raw_records(path: str | Path) -> Iterator[bytes | None]:
+    """The records of an SDF file as they stand, without their ``$$$$`` line; None for one of more than a megabyte.
+
+    Raises:
+        UserError: as :func:`read_sdf`.
+    """
+    path = _checked(path)
+    with path.open("rb") as file:
+        for index, record in enumerate(_split(file, path)):
+            if index >= MAX_RECORDS:
+                raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
+            yield record
+
+
+def _checked(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
@@ -67,20 +85,17 @@ def read_sdf(path: str | Path, *, sanitize: bool = True) -> Iterator[tuple[int, 
         raise UserError(f"{path}: the file is empty; an SDF file with at least one record is needed")
     if size > MAX_FILE_BYTES:
         raise UserError(f"{path}: {size / 2**30:.1f} GiB is over the limit of {MAX_FILE_BYTES / 2**30:.0f} GiB; split the file")
-    return _read(path, sanitize)
+    return path
 
 
 def _read(path: Path, sanitize: bool) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
-    with path.open("rb") as file:
-        for index, record in enumerate(_split(file, path)):
-            if index >= MAX_RECORDS:
-                raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
-            if record is None:
-                yield index, ReadFailure(index, f"the record is larger than {MAX_RECORD_BYTES:,} bytes")
-            else:
-                with rdBase.BlockLogs():
-                    item = _parse(index, record, sanitize)
-                yield index, item
+    for index, record in enumerate(raw_records(path)):
+        if record is None:
+            yield index, ReadFailure(index, f"the record is larger than {MAX_RECORD_BYTES:,} bytes")
+        else:
+            with rdBase.BlockLogs():
+                item = parse_record(index, record.decode("utf-8", errors="replace"), sanitize=sanitize)
+            yield index, item
 
 
 def _split(file: BinaryIO, path: Path) -> Iterator[bytes | None]:
@@ -106,8 +121,8 @@ def _split(file: BinaryIO, path: Path) -> Iterator[bytes | None]:
         yield rest
 
 
-def _parse(index: int, record: bytes, sanitize: bool) -> Chem.Mol | ReadFailure:
-    text = record.decode("utf-8", errors="replace")
+def parse_record(index: int, text: str, *, sanitize: bool = False) -> Chem.Mol | ReadFailure:
+    """One record, checked before RDKit sees it; see :func:`read_sdf`."""
     lines = [line.rstrip("\r") for line in text.split("\n")]
     atoms, fault = _check(text, lines)
     if fault:

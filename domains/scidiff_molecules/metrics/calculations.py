@@ -1,0 +1,113 @@
+"""The expensive parts of a judge, on random subsets: PoseBusters, relaxation energies, ChemNet's activations, nearest neighbours.
+
+A part whose package is missing is left out, with a note; MMFF94 takes GFN2-xTB's place if tblite is missing, with a note too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scidiff_molecules.metrics.collect import Bar, worker_count
+from scidiff_molecules.metrics.crew import Chunk, Crew, Lost
+from scidiff_molecules.metrics.plan import Plan
+from scidiff_molecules.metrics.standard import Standard
+from scidiff_molecules.metrics.tally import Drawn, Tally
+
+SLICE = 5000
+"""Known molecules that neighbours are looked for among at once."""
+_BATCH = 500  # SMILES between two moves of the bar
+METHODS = {"gfn2": "GFN2-xTB in vacuum", "mmff": "MMFF94"}
+Activations = Callable[[Sequence[str]], NDArray[np.floating]]
+
+
+@dataclass
+class Calculated:
+    """What the expensive parts gave; empty or None where one was not done.
+
+    Attributes:
+        poses: PoseBusters' checks of each molecule, or why there are none.
+        energies: relaxations, likewise; ``method`` did them.
+        activations: ChemNet's (n, 512).
+        similarities: of each molecule to its nearest known one.
+        notes: what was left out or replaced, and why.
+    """
+
+    poses: list[tuple[Drawn, dict[str, bool] | Lost]] = field(default_factory=list[tuple[Drawn, dict[str, bool] | Lost]])
+    energies: list[tuple[Drawn, dict[str, Any] | Lost]] = field(default_factory=list[tuple[Drawn, dict[str, Any] | Lost]])
+    method: str = "gfn2"
+    activations: NDArray[np.float64] | None = None
+    similarities: list[float] | None = None
+    notes: list[str] = field(default_factory=list[str])
+
+
+def calculate(tally: Tally, standard: Standard | None, plan: Plan, bar: Bar) -> Calculated:
+    """Do what the plan asks for, on the subsets of a tally."""
+    found = Calculated(method=plan.method)
+    drawn, compared = tally.calculated.items(), [one.smiles for one in tally.compared.items()]
+    with Crew(worker_count(plan, len(drawn)), plan.patience) as crew:
+        if plan.poses and _there(found, "posebusters", "PoseBusters' checks"):
+            found.poses = list(_each(crew, "pose", drawn[: plan.poses], {}, bar, "PoseBusters"))
+        if plan.energies:
+            if plan.method == "gfn2" and find_spec("tblite") is None:
+                found.method = "mmff"
+                found.notes.append("tblite is not installed (extra xtb): energies are MMFF94's, which do not compare with GFN2-xTB's")
+            options = {"method": found.method}
+            found.energies = list(_each(crew, "relax", drawn[: plan.energies], options, bar, f"relaxing ({METHODS[found.method]})"))
+        if plan.neighbours and standard is not None and standard.smiles and compared:
+            found.similarities = _similarities(crew, compared[: plan.neighbours], standard.smiles, bar, found)
+    if plan.fcd and standard is not None and compared and _there(found, "fcd_torch", "the Frechet ChemNet distance"):
+        found.activations = chemnet(compared[: plan.fcd], bar, "ChemNet")
+    return found
+
+
+def _there(found: Calculated, package: str, what: str) -> bool:
+    if find_spec(package) is None:
+        found.notes.append(f"{package} is not installed (extra judge): {what} left out")
+        return False
+    return True
+
+
+def _each(
+    crew: Crew, task: str, drawn: Sequence[Drawn], options: dict[str, Any], bar: Bar, description: str
+) -> Iterator[tuple[Drawn, Any]]:
+    """Each molecule and the answer to it, one at a time, so that one that takes long holds up no other."""
+    shown = bar.start(description, len(drawn))
+    chunks = (Chunk([one.payload], options, one) for one in drawn)
+    for done, (chunk, answers) in enumerate(crew.run(task, chunks), start=1):
+        bar.update(shown, done, f"{done:,} of {len(drawn):,}")
+        yield chunk.context, answers[0]
+    bar.finish(shown)
+
+
+def _similarities(crew: Crew, asked: list[str], known: Sequence[str], bar: Bar, found: Calculated) -> list[float]:
+    shown = bar.start("nearest neighbours", len(known))
+    best: NDArray[np.float64] | None = None
+    slices = (Chunk([{"known": list(known[at : at + SLICE])}], {"smiles": asked}, SLICE) for at in range(0, len(known), SLICE))
+    for done, (_, answers) in enumerate(crew.run("nearest", slices), start=1):
+        bar.update(shown, min(done * SLICE, len(known)), f"{min(done * SLICE, len(known)):,} of {len(known):,}")
+        if isinstance(answers[0], Lost):
+            found.notes.append(f"neighbours were not looked for among {SLICE:,} known molecules: {answers[0].reason}")
+            continue
+        values = np.array(answers[0], dtype=np.float64)
+        best = values if best is None else np.maximum(best, values)
+    bar.finish(shown)
+    return [] if best is None else best.tolist()
+
+
+def chemnet(smiles: Sequence[str], bar: Bar, description: str) -> NDArray[np.float64]:
+    """ChemNet's activations (n, 512) of SMILES."""
+    from scidiff_molecules.metrics.chemnet import activations
+
+    shown = bar.start(description, len(smiles))
+    parts: list[NDArray[np.float64]] = []
+    for at in range(0, len(smiles), _BATCH):
+        parts.append(np.asarray(activations(list(smiles[at : at + _BATCH])), dtype=np.float64))
+        bar.update(shown, at + len(parts[-1]), f"{at + len(parts[-1]):,} of {len(smiles):,}")
+    bar.finish(shown)
+    return np.concatenate(parts)
