@@ -5,13 +5,14 @@ A part whose package is missing is left out, with a note; MMFF94 takes GFN2-xTB'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rdkit import Chem, rdBase
 
 from scidiff_molecules.metrics.collect import Bar, worker_count
 from scidiff_molecules.metrics.crew import Chunk, Crew, Lost
@@ -23,7 +24,6 @@ SLICE = 5000
 """Known molecules that neighbours are looked for among at once."""
 _BATCH = 500  # SMILES between two moves of the bar
 METHODS = {"gfn2": "GFN2-xTB in vacuum", "mmff": "MMFF94"}
-Activations = Callable[[Sequence[str]], NDArray[np.floating]]
 
 
 @dataclass
@@ -101,13 +101,15 @@ def _similarities(crew: Crew, asked: list[str], known: Sequence[str], bar: Bar, 
 
 
 def chemnet(smiles: Sequence[str], bar: Bar, description: str) -> NDArray[np.float64]:
-    """ChemNet's activations (n, 512) of SMILES."""
+    """ChemNet's activations (n, 512) of those SMILES that RDKit reads back."""
     from scidiff_molecules.metrics.chemnet import activations
 
+    with rdBase.BlockLogs():
+        smiles = [one for one in smiles if one and Chem.MolFromSmiles(one) is not None]
     shown = bar.start(description, len(smiles))
     parts: list[NDArray[np.float64]] = []
     for at in range(0, len(smiles), _BATCH):
         parts.append(np.asarray(activations(list(smiles[at : at + _BATCH])), dtype=np.float64))
         bar.update(shown, at + len(parts[-1]), f"{at + len(parts[-1]):,} of {len(smiles):,}")
     bar.finish(shown)
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros((0, 512))

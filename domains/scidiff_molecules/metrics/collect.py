@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scidiff_molecules.metrics.crew import Chunk, Crew
-from scidiff_molecules.metrics.histograms import CHUNK, RESAMPLES, draws
+from scidiff_molecules.metrics.histograms import CHUNK, Weighing, priorities, resampled
 from scidiff_molecules.metrics.payload import Payload, payloads_of
 from scidiff_molecules.metrics.plan import Plan
 from scidiff_molecules.metrics.tally import Tally
@@ -51,7 +49,7 @@ def progress_bar(shown: bool) -> Iterator[Bar]:
 
 
 def collect(
-    source: str | Path | Iterable[Item], plan: Plan, bar: Bar, *, halves: bool = False, description: str = "judging molecules"
+    source: str | Path | Iterable[Item], plan: Plan, bar: Bar, *, weighing: Weighing | None = None, description: str = "judging molecules"
 ) -> Tally:
     """Judge every molecule of a source.
 
@@ -59,28 +57,27 @@ def collect(
         source: an SDF file, or molecules in memory.
         plan: what is asked of each; the subsets of :class:`Tally` are as large as it needs.
         bar: where progress is shown.
-        halves: instead of the bootstrap's resamples, the columns 1 and 2 of the histograms are two random halves of the molecules.
+        weighing: the columns of the histograms; default the bootstrap's resamples.
         description: what the bar says.
 
     Raises:
         UserError: the file is missing, empty, too large or no SDF file, or a process cannot be started.
     """
-    columns = (3 if halves else 1 + RESAMPLES) if plan.distributions else 0
-    calculated = 0 if halves else max(plan.poses, plan.energies)
-    tally = Tally.empty(calculated, max(plan.fcd, 0 if halves else plan.neighbours), columns)
+    weigh = weighing or resampled(plan.seed)
+    tally = Tally.empty(max(plan.poses, plan.energies), max(plan.fcd, plan.neighbours), weigh(0).shape[1] if plan.distributions else 0)
     total: float | int | None = Path(source).stat().st_size if isinstance(source, str | Path) and Path(source).is_file() else None
     if total is None and isinstance(source, Sized):
         total = len(source)
     stream = payloads_of(source, tally.properties)
     head = list(itertools.islice(stream, FEW + 1))
-    workers = worker_count(plan, len(head))
     task = bar.start(description, total)
     done, count = 0, 0
-    with Crew(workers, plan.patience) as crew:
+    with Crew(worker_count(plan, len(head)), plan.patience) as crew:
         for chunk, answers in crew.run("judge", _chunks(itertools.chain(head, stream), plan.distributions)):
             size: int = chunk.context
-            priorities, weights = _weights(plan.seed, count // CHUNK, columns, halves)
-            tally.add(count, list(chunk.payloads), answers, priorities, weights)
+            number = count // CHUNK
+            weights = weigh(number) if plan.distributions else None
+            tally.add(count, list(chunk.payloads), answers, priorities(plan.seed, number), weights)
             done, count = done + (size or len(answers)), count + len(answers)
             bar.update(task, done, f"{count:,} molecules")
     bar.finish(task)
@@ -101,14 +98,3 @@ def _chunks(stream: Iterable[tuple[Payload, int]], details: bool) -> Iterator[Ch
         if not part:
             return
         yield Chunk([payload for payload, _ in part], {"first": number * CHUNK, "details": details}, sum(size for _, size in part))
-
-
-def _weights(seed: int, chunk: int, columns: int, halves: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Priorities (256,), and how each molecule counts in each column (256, columns); column 0 is all ones."""
-    priorities, poisson = draws(seed, chunk, 0 if halves or not columns else columns - 1)
-    if not columns:
-        return priorities, poisson
-    if halves:
-        first = np.random.Generator(np.random.Philox(key=np.array([seed + 1, chunk], dtype=np.uint64))).random(CHUNK) < 0.5
-        poisson = np.stack([first, ~first], axis=1).astype(np.int64)
-    return priorities, np.concatenate([np.ones((CHUNK, 1), dtype=np.int64), poisson], axis=1)

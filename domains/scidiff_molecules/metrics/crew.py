@@ -29,6 +29,8 @@ from scidiff_molecules.metrics.worker import perform
 
 _AHEAD = 4  # chunks that each process may be ahead of the one that is waited for: bounds the memory
 
+PROGRAM = "from scidiff_molecules.metrics.worker import main; main()"
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -72,7 +74,7 @@ class _Process:
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
         env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        call = [sys.executable, "-c", "from scidiff_molecules.metrics.worker import main; main()"]
+        call = [sys.executable, "-c", PROGRAM]
         said = tempfile.TemporaryFile()  # noqa: SIM115 - a file, as a full pipe would stop its writer; closed by end()
         pipe = subprocess.PIPE
         running = subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=said, text=True, encoding="utf-8", env=env)

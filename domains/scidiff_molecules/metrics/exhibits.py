@@ -55,13 +55,13 @@ def worst(tally: Tally, found: Calculated) -> list[Shown]:
     relaxed = [(one, answer) for one, answer in found.energies if not isinstance(answer, Lost) and answer["converged"]]
     for one, answer in sorted(relaxed, key=lambda pair: (-pair[1]["energy"], pair[0].index))[:_WORST]:
         energy, rmsd = answer["energy"], answer["rmsd"]
-        shown.append(_shown(one, f"relaxation energy {energy:,.1f} kcal/mol, RMSD {rmsd:.2f} Å ({METHODS[found.method]})"))
+        shown.append(_shown(one, f"{energy:,.1f} kcal/mol by relaxation, RMSD {rmsd:.2f} Å ({METHODS[found.method]})"))
     stuck = [(one, answer) for one, answer in found.energies if isinstance(answer, Lost) or not answer["converged"]]
     for one, answer in stuck[: _WORST // 2]:
         shown.append(_shown(one, f"no relaxation energy: {answer.reason if isinstance(answer, Lost) else answer['reason']}"))
     posed = [(one, _failed(answer)) for one, answer in found.poses]
     for one, failed in sorted((pair for pair in posed if pair[1]), key=lambda pair: (-len(pair[1]), pair[0].index))[:_WORST]:
-        shown.append(_shown(one, f"PoseBusters: {', '.join(failed)}"))
+        shown.append(_shown(one, f"{', '.join(failed)} (PoseBusters)"))
     for one in tally.failed.items():
         shown.append(_shown(one, tally.faults.get(one.index, "not connected: several fragments")))
     return shown

@@ -132,11 +132,11 @@ def type_distances(histograms: Histograms, standard: Standard) -> Iterator[TypeD
 
 def frechet_distance(activations: NDArray[np.float64], standard: Standard) -> float:
     """Frechet distance of activations (n, 512) from a standard's."""
-    from scidiff_molecules.metrics.chemnet import Moments, frechet
+    from scidiff_molecules.metrics.chemnet import Moments, chemnet_distance
 
     assert standard.mean is not None
     assert standard.covariance is not None
-    return float(frechet(Moments.of(activations), Moments(standard.mean, standard.covariance, standard.activations)))
+    return chemnet_distance(Moments.of(activations), Moments(standard.mean, standard.covariance, standard.activations))
 
 
 def _frechet(activations: NDArray[np.float64], standard: Standard) -> Metric:

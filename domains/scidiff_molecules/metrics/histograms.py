@@ -10,13 +10,14 @@ the bins' places.  *Total variation* of shares p and q of categories: sum |p - q
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scidiff_molecules.metrics.cells import KINDS, Kind, split
+from scidiff_molecules.metrics.cells import Kind, split
 
 RESAMPLES = 200
 CHUNK = 256
@@ -25,10 +26,36 @@ MAX_TYPES = {0: 200, 1: 500, 2: 1000}
 """Types of a kind that are kept, by the kind's number; later ones are counted and left out."""
 
 
-def draws(seed: int, chunk: int, resamples: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of the molecules of a chunk: a priority in [0, 1) (256,), and how often each counts in each resample (256, resamples)."""
-    random = np.random.Generator(np.random.Philox(key=np.array([seed, chunk], dtype=np.uint64)))
-    return random.random(CHUNK), random.poisson(1.0, (CHUNK, resamples))
+Weighing = Callable[[int], NDArray[np.int64]]
+"""Of a chunk's number, how often each of its molecules counts in each column (256, columns); in column 0 once."""
+
+
+def priorities(seed: int, chunk: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1) of a chunk's molecules (256,): a random subset is those with the smallest."""
+    return _stream(seed, chunk, 0).random(CHUNK)
+
+
+def resampled(seed: int) -> Weighing:
+    """Column 0, and :data:`RESAMPLES` bootstrap resamples."""
+    return lambda chunk: _after_ones(_stream(seed, chunk, 1).poisson(1.0, (CHUNK, RESAMPLES)))
+
+
+def halved(seed: int) -> Weighing:
+    """Column 0, and two random halves of the molecules."""
+
+    def weigh(chunk: int) -> NDArray[np.int64]:
+        first = _stream(seed, chunk, 2).random(CHUNK) < 0.5
+        return _after_ones(np.stack([first, ~first], axis=1))
+
+    return weigh
+
+
+def _stream(seed: int, chunk: int, purpose: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, 4 * chunk + purpose], dtype=np.uint64)))
+
+
+def _after_ones(columns: NDArray[Any]) -> NDArray[np.int64]:
+    return np.concatenate([np.ones((CHUNK, 1), dtype=np.int64), columns.astype(np.int64)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -139,6 +166,3 @@ def distances(some: Histograms, other: Histograms, kind: Kind, column: int = 0) 
         if code in known:
             reference = dense(known[code], kind, [column])
             yield counts, known[code], wasserstein(dense(counts, kind), reference, kind)
-
-
-__all__ = ["CHUNK", "KINDS", "RESAMPLES", "Counts", "Histograms", "dense", "distances", "draws", "total_variation", "wasserstein"]

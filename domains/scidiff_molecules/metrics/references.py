@@ -15,7 +15,7 @@ from scidiff.errors import UserError
 from scidiff_molecules.metrics.calculations import Calculated, chemnet
 from scidiff_molecules.metrics.collect import Bar, collect
 from scidiff_molecules.metrics.figures import basic_metrics, distance_metrics, frechet_distance, judge_metrics
-from scidiff_molecules.metrics.histograms import Histograms
+from scidiff_molecules.metrics.histograms import Histograms, halved
 from scidiff_molecules.metrics.plan import MAX_SUBSET, Plan
 from scidiff_molecules.metrics.reference import Reference, check_name, load_reference
 from scidiff_molecules.metrics.standard import Own, Standard, shipped_standard
@@ -40,7 +40,7 @@ def prepare(reference: Source | None, plan: Plan, bar: Bar) -> tuple[Reference |
         check_name(reference)
         name = str(reference)
     source = _sample() if reference == "sample" else reference
-    tally = collect(source, _described(plan), bar, halves=True, description="judging the reference")
+    tally = collect(source, _described(plan), bar, weighing=halved(plan.seed), description="judging the reference")
     made = reference_of(name, tally)
     if not len(made.a_hashes) and not len(made.b_hashes):
         raise UserError(f"reference {name!r}: none of its {made.molecules:,} records is a valid molecule")
@@ -49,15 +49,14 @@ def prepare(reference: Source | None, plan: Plan, bar: Bar) -> tuple[Reference |
 
 def _described(plan: Plan) -> Plan:
     """What is asked of a reference's molecules: as many SMILES as neighbours are looked for among."""
-    return replace(plan, poses=0, energies=0, fcd=MAX_SUBSET if plan.neighbours else plan.fcd)
+    return replace(plan, poses=0, energies=0, neighbours=MAX_SUBSET if plan.neighbours else 0)
 
 
 def _sample() -> list[Item]:
     from scidiff_molecules.data import load_sample
-    from scidiff_molecules.metrics.adapter import structures
-    from scidiff_molecules.sdf import build_mol, with_conformer
+    from scidiff_molecules.metrics.adapter import molecules
 
-    return [with_conformer(build_mol(one), one).GetMol() for one in structures(load_sample())]
+    return list(molecules(load_sample()))
 
 
 def reference_of(name: str, tally: Tally) -> Reference:
@@ -75,24 +74,27 @@ def standard_of(name: str, tally: Tally, plan: Plan, bar: Bar) -> Standard:
     possible = plan.fcd and len(smiles) > 1 and find_spec("fcd_torch") is not None
     activations = chemnet(smiles[: plan.fcd], bar, "ChemNet, reference") if possible else None
     scaffolds = np.unique(tally.table["scaffold"][tally.table["described"]])
-    bare = Standard(name, name, described, tally.histograms, scaffolds, smiles)
+    bare = Standard(name, name, described, tally.histograms, scaffolds, smiles if plan.neighbours else ())
     if activations is not None:
-        bare = _with_moments(bare, activations)
-    halves = distance_metrics(_column(tally.histograms, 1), bare, column=2)
+        bare = with_moments(bare, activations)
+    halves = distance_metrics(column_of(tally.histograms, 1), bare, column=2)
     scores = [*basic_metrics(tally.table, None), *judge_metrics(tally, None, Calculated()), *halves]
     own = {m.key: (Own(m.value, m.denominator),) for m in scores if m.value is not None}
     if activations is not None and len(activations) >= 4:
         half = len(activations) // 2
-        own["W/fcd"] = (Own(frechet_distance(activations[:half], _with_moments(bare, activations[half:])), half),)
+        own["W/fcd"] = (Own(frechet_distance(activations[:half], with_moments(bare, activations[half:])), half),)
     return replace(bare, own=own)
 
 
-def _with_moments(standard: Standard, activations: NDArray[np.float64]) -> Standard:
-    covariance = np.cov(activations, rowvar=False)
-    return replace(standard, mean=activations.mean(axis=0), covariance=covariance, activations=len(activations))
+def with_moments(standard: Standard, activations: NDArray[np.float64]) -> Standard:
+    """The standard with the moments of activations (n, 512)."""
+    from scidiff_molecules.metrics.chemnet import Moments
+
+    moments = Moments.of(activations)
+    return replace(standard, mean=moments.mean, covariance=moments.covariance, activations=moments.count)
 
 
-def _column(histograms: Histograms, column: int) -> Histograms:
+def column_of(histograms: Histograms, column: int) -> Histograms:
     """One column alone."""
     keys, counts = histograms.items()
     made, present = Histograms(1), counts[:, column] > 0

@@ -114,7 +114,7 @@ class Tally:
         self._parts.append(rows)
 
     def add(
-        self, first: int, payloads: list[Payload], answers: list[Any], priorities: NDArray[np.float64], weights: NDArray[np.int64]
+        self, first: int, payloads: list[Payload], answers: list[Any], priorities: NDArray[np.float64], weights: NDArray[np.int64] | None
     ) -> None:
         """Take up a chunk whose first molecule has the place ``first``; ``weights`` (M, columns) say how each counts in each column."""
         lost = [Verdict(first + k, 0, answer.reason, usable=False) for k, answer in enumerate(answers) if isinstance(answer, Lost)]
@@ -136,7 +136,7 @@ class Tally:
             elif not (verdict.valid and verdict.connected):
                 self.failed.offer(priorities[k], Drawn(verdict.index, payloads[k], ""))
         self.put(rows)
-        if self.histograms is not None and seen:
+        if weights is not None and seen:
             self._observe(seen, weights[: len(payloads)])
 
     def _observe(self, seen: list[tuple[int, dict[str, Any]]], weights: NDArray[np.int64]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from scidiff_molecules.metrics.payload import Payload, reduced, structure_in
+from scidiff_molecules.metrics.valence import as_generated
 from scidiff_molecules.metrics.verdict import Reduced, Verdict, judge_reduced, smiles_hash
 from scidiff_molecules.sdf import Structure, build_mol, with_conformer
 
@@ -49,10 +50,14 @@ def _add_details(taken: Sequence[Reduced], found: Sequence[dict[str, Any]]) -> N
         answer["stable"] = corrected_stable_atoms(structure)
         if verdict.valid and verdict.connected:
             mol = sanitised(structure)
-            with rdBase.BlockLogs():
-                smiles = Chem.MolToSmiles(Chem.RemoveHs(mol))
             known = describe(mol)
-            answer |= {"smiles": smiles, "qed": known.qed, "sa": known.sa, "logp": known.logp, "scaffold": smiles_hash(known.scaffold)}
+            answer |= {
+                "smiles": as_generated(structure).smiles,
+                "qed": known.qed,
+                "sa": known.sa,
+                "logp": known.logp,
+                "scaffold": smiles_hash(known.scaffold),
+            }
             answer["cells"] = descriptor_cells(mol, known).tolist()
             described.append((answer, mol))
     for (answer, _), cells in zip(described, geometry_cells([mol for _, mol in described]), strict=True):
