@@ -6,8 +6,7 @@
 
     python scripts/make_qm9_distributions.py [--out FOLDER] [--poses N] [--energies N] [--workers N]
 
-takes about twenty minutes of one core. Needs the package qm9pack, or a cache made by ``scidiff molecules data qm9``, and the extras judge
-and xtb.
+takes about twenty minutes of one core. Needs the package qm9pack, or a cache made by ``scidiff molecules data qm9``, and the extra xtb.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_lengths_angles_and_torsions_are_rdkits(smiles: str) -> None:
     expected: Counter[tuple[str, str, float]] = Counter()
 
     def between(*atoms: int) -> list[str]:
-        return [sign[mol.GetBondBetweenAtoms(a, b).GetBondType()] for a, b in zip(atoms, atoms[1:], strict=False)]
+        return [sign[mol.GetBondBetweenAtoms(a, b).GetBondType()] for a, b in pairwise(atoms)]
 
     def count(kind: Kind, atoms: tuple[int, ...], signs: list[str], value: float) -> None:
         numbers = [mol.GetAtomWithIdx(a).GetAtomicNum() for a in atoms]
@@ -190,7 +191,7 @@ def test_weights_repeat_molecules() -> None:
     made = Histograms(3)
     made.add(np.array([0, 0, 1, 2]), BOND.keys(7, [1.0, 1.1, 1.2, 1.0]), weights)
     shares = dense(made.of(BOND)[7], BOND)
-    places = [int(round((value - BOND.low) / BOND.width)) for value in (1.0, 1.1, 1.2)]
+    places = [round((value - BOND.low) / BOND.width) for value in (1.0, 1.1, 1.2)]
     np.testing.assert_allclose(shares[places, 0], [0.5, 0.25, 0.25])
     np.testing.assert_allclose(shares[places, 1], [0.6, 0.4, 0.0])
     assert np.isnan(shares[:, 2]).all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +22,10 @@ from scidiff.errors import UserError
 from scidiff_molecules.data import load_sample
 from scidiff_molecules.metrics import Evaluation, Plan, crew, evaluate
 from scidiff_molecules.metrics.adapter import molecules
+from scidiff_molecules.metrics.cells import QED
+from scidiff_molecules.metrics.collect import collect, progress_bar
 from scidiff_molecules.metrics.crew import Chunk, Crew, Lost
+from scidiff_molecules.metrics.intervals import of_values
 from scidiff_molecules.metrics.payload import pack, structure_in
 from scidiff_molecules.sdf import ReadFailure, SdfWriter, structure_of
 
@@ -43,7 +48,7 @@ PLAN = Plan(poses=0, energies=0, fcd=0, neighbours=0, patience=60)
 
 @pytest.fixture(scope="module")
 def sample() -> list[Chem.Mol]:
-    return list(molecules(load_sample("test").select(range(300))))
+    return list(molecules(load_sample("test").select(range(80))))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +79,6 @@ def test_memory_and_a_file_give_the_same_figures(sdf: Path) -> None:
 
 
 def test_a_payload_holds_a_molecule_to_the_bit(sample: list[Chem.Mol]) -> None:
-    import json
-
     for mol in sample[:50]:
         structure, back = structure_of(mol), structure_in(json.loads(json.dumps(pack(mol))))
         assert back is not None
@@ -95,17 +98,14 @@ def test_a_payload_holds_a_molecule_to_the_bit(sample: list[Chem.Mol]) -> None:
     ("hang", "the judge took more than 8 s on it"),
 ])  # fmt: skip
 def test_a_fault_costs_its_molecule_alone(fault: str, said: str, sdf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = sdf.read_text().split("$$$$\n")[:270]
-    records[37] = records[37] + f"> <fault>\nfault={fault}\n\n"
-    records = records[30:40] if fault == "hang" else records
-    place = 7 if fault == "hang" else 37
+    records = sdf.read_text().split("$$$$\n")[:12]
+    records[7] += f"> <fault>\nfault={fault}\n\n"
     (tmp_path / "m.sdf").write_text("$$$$\n".join([*records, ""]))
-    whole = evaluate(tmp_path / "m.sdf", None, plan=plan(workers=1))
     monkeypatch.setattr(crew, "PROGRAM", FAULTY)
-    result = evaluate(tmp_path / "m.sdf", None, plan=plan(workers=2, patience=8 if fault == "hang" else 60))
-    assert [(f.index, f.reason) for f in result.failures] == [(place, said)]
+    result = evaluate(tmp_path / "m.sdf", None, plan=plan(workers=1, patience=8 if fault == "hang" else 60))
+    assert [(f.index, f.reason) for f in result.failures] == [(7, said)]
     for key in ("A/molecule_stability", "B/validity", "readable"):
-        assert result[key].denominator == whole[key].denominator == len(records)
+        assert result[key].denominator == len(records)
     assert result["readable"].numerator == len(records) - 1
     assert [shown.why for shown in result.worst] == [said]
 
@@ -113,15 +113,16 @@ def test_a_fault_costs_its_molecule_alone(fault: str, said: str, sdf: Path, tmp_
 def test_a_worker_that_is_killed_from_outside_costs_nothing_that_can_be_done_again(sdf: Path) -> None:
     """SIGKILL of a process at work: its chunk is judged again, molecule by molecule."""
     path = sdf.with_name("long.sdf")
-    path.write_text(sdf.read_text() * 6)
-    expected = evaluate(path, None, plan=plan(workers=1))
+    path.write_text(sdf.read_text() * 30)
+    quick = {"distributions": False, "workers": 1}
+    expected = evaluate(path, None, plan=plan(**quick))
     before = {child.pid for child in psutil.Process().children()}
     killed = threading.Event()
 
     def kill() -> None:
         while not killed.is_set():
             at_work = [c for c in psutil.Process().children() if c.pid not in before]
-            busy = [c for c in at_work if c.is_running() and sum(c.cpu_times()[:2]) > 2.0]
+            busy = [c for c in at_work if c.is_running() and sum(c.cpu_times()[:2]) > 1.5]
             if busy:
                 os.kill(busy[0].pid, signal.SIGKILL)
                 killed.set()
@@ -129,7 +130,7 @@ def test_a_worker_that_is_killed_from_outside_costs_nothing_that_can_be_done_aga
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    result = evaluate(path, None, plan=plan(workers=1))
+    result = evaluate(path, None, plan=plan(**quick))
     assert killed.is_set()
     assert result == expected
 
@@ -165,7 +166,7 @@ def test_here_too_an_exception_costs_its_molecule_alone() -> None:
 
 def test_a_worker_ends_with_its_parent() -> None:
     program = subprocess.Popen(
-        [os.sys.executable, "-c", crew.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True  # type: ignore[attr-defined]
+        [sys.executable, "-c", crew.PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     assert program.stdout is not None
     assert program.stdin is not None
@@ -177,14 +178,9 @@ def test_a_worker_ends_with_its_parent() -> None:
 
 def test_the_resamples_agree_with_the_usual_bootstrap(sdf: Path) -> None:
     """QED's mean: Poisson's resamples against two thousand drawn molecules."""
-    from scidiff_molecules.metrics.collect import collect, progress_bar
-    from scidiff_molecules.metrics.intervals import of_values
-
     with progress_bar(False) as bar:
         tally = collect(sdf, plan(workers=0), bar)
     result: Evaluation = evaluate(sdf, None, plan=plan(workers=0))
-    from scidiff_molecules.metrics.cells import QED
-
     assert tally.histograms is not None
     counts = tally.histograms.of(QED)[0]
     values = np.repeat(QED.centres()[counts.bins], counts.counts[:, 0])
@@ -193,4 +189,4 @@ def test_the_resamples_agree_with_the_usual_bootstrap(sdf: Path) -> None:
     assert metric.low is not None
     assert metric.high is not None
     width = usual.high - usual.low
-    assert (metric.low, metric.high) == pytest.approx((usual.low, usual.high), abs=0.2 * width)
+    assert (metric.low, metric.high) == pytest.approx((usual.low, usual.high), abs=0.3 * width)

@@ -68,7 +68,7 @@ def calculate(tally: Tally, standard: Standard | None, plan: Plan, bar: Bar) -> 
 
 def _there(found: Calculated, package: str, what: str) -> bool:
     if find_spec(package) is None:
-        found.notes.append(f"{package} is not installed (extra judge): {what} left out")
+        found.notes.append(f"{package} is not installed (extra molecules): {what} left out")
         return False
     return True
 

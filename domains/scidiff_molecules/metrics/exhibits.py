@@ -93,7 +93,9 @@ def pictures(tally: Tally, standard: Standard | None, found: Calculated) -> Iter
         if (picture := _categories(kind, tally.histograms, known)) is not None:
             yield picture
     for kind in (QED, SA, LOGP):
-        yield _continuous(kind, "", tally.histograms.of(kind).get(0), None if known is None else known.of(kind).get(0))
+        mine, theirs = tally.histograms.of(kind), {} if known is None else known.of(kind)
+        if mine or theirs:
+            yield _continuous(kind, "", mine.get(0), theirs.get(0))
     energies = [answer["energy"] for _, answer in found.energies if not isinstance(answer, Lost) and answer["converged"]]
     if energies:
         yield _energy_picture(energies, list(standard.energies) if standard is not None and found.method == "gfn2" else [])

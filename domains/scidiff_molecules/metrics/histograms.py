@@ -131,7 +131,7 @@ class Histograms:
         rows = rows[np.argsort(keys[rows])]
         _, codes, bins = split(keys[rows])
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        ends = np.append(starts[1:], len(codes))
+        ends = np.append(starts[1:], len(codes))[: len(starts)]
         return {
             int(codes[a]): Counts(int(codes[a]), bins[a:b], self._counts[rows[a:b]])
             for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
