@@ -27,10 +27,10 @@ from rich.progress import track
 import scidiff_molecules
 from scidiff_molecules.data import load_qm9
 from scidiff_molecules.metrics.adapter import molecules, structures
-from scidiff_molecules.metrics.calculations import calculate
+from scidiff_molecules.metrics.calculations import calculate, frechet_distance
 from scidiff_molecules.metrics.collect import collect, progress_bar
 from scidiff_molecules.metrics.crew import Lost
-from scidiff_molecules.metrics.figures import basic_metrics, distance_metrics, frechet_distance, judge_metrics
+from scidiff_molecules.metrics.figures import basic_metrics, distance_metrics, judge_metrics
 from scidiff_molecules.metrics.histograms import CHUNK, Weighing
 from scidiff_molecules.metrics.plan import MAX_SUBSET, Plan
 from scidiff_molecules.metrics.reference import load_reference

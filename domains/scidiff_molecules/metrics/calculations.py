@@ -23,6 +23,7 @@ from scidiff_molecules.metrics.tally import Drawn, Tally
 SLICE = 5000
 """Known molecules that neighbours are looked for among at once."""
 _BATCH = 500  # SMILES between two moves of the bar
+FCD_RESAMPLES = 40
 METHODS = {"gfn2": "GFN2-xTB in vacuum", "mmff": "MMFF94"}
 
 
@@ -33,7 +34,7 @@ class Calculated:
     Attributes:
         poses: PoseBusters' checks of each molecule, or why there are none.
         energies: relaxations, likewise; ``method`` did them.
-        activations: ChemNet's (n, 512).
+        activations: ChemNet's (n, 512), of ``read`` molecules; ``frechet``: their distance from the reference's, and those of resamples.
         similarities: of each molecule to its nearest known one.
         notes: what was left out or replaced, and why.
     """
@@ -42,8 +43,14 @@ class Calculated:
     energies: list[tuple[Drawn, dict[str, Any] | Lost]] = field(default_factory=list[tuple[Drawn, dict[str, Any] | Lost]])
     method: str = "gfn2"
     activations: NDArray[np.float64] | None = None
+    frechet: NDArray[np.float64] | None = None
     similarities: list[float] | None = None
     notes: list[str] = field(default_factory=list[str])
+
+    @property
+    def read(self) -> int:
+        """Molecules that ChemNet read."""
+        return 0 if self.activations is None else len(self.activations)
 
 
 def calculate(tally: Tally, standard: Standard | None, plan: Plan, bar: Bar) -> Calculated:
@@ -63,6 +70,8 @@ def calculate(tally: Tally, standard: Standard | None, plan: Plan, bar: Bar) -> 
             found.similarities = _similarities(crew, compared[: plan.neighbours], standard.smiles, bar, found)
     if plan.fcd and standard is not None and compared and _there(found, "fcd_torch", "the Frechet ChemNet distance"):
         found.activations = chemnet(compared[: plan.fcd], bar, "ChemNet")
+        if standard.mean is not None and found.read > 1:
+            found.frechet = _frechet(found.activations, standard, plan.seed, bar)
     return found
 
 
@@ -113,3 +122,24 @@ def chemnet(smiles: Sequence[str], bar: Bar, description: str) -> NDArray[np.flo
         bar.update(shown, at + len(parts[-1]), f"{at + len(parts[-1]):,} of {len(smiles):,}")
     bar.finish(shown)
     return np.concatenate(parts) if parts else np.zeros((0, 512))
+
+
+def frechet_distance(activations: NDArray[np.float64], standard: Standard) -> float:
+    """Frechet distance of activations (n, 512) from a standard's."""
+    from scidiff_molecules.metrics.chemnet import Moments, chemnet_distance
+
+    assert standard.mean is not None
+    assert standard.covariance is not None
+    return chemnet_distance(Moments.of(activations), Moments(standard.mean, standard.covariance, standard.activations))
+
+
+def _frechet(activations: NDArray[np.float64], standard: Standard, seed: int, bar: Bar) -> NDArray[np.float64]:
+    """The distance, and those of molecules drawn with replacement (1 + resamples,)."""
+    random, n = np.random.default_rng(seed), len(activations)
+    values = [frechet_distance(activations, standard)]
+    shown = bar.start("FCD, resamples", FCD_RESAMPLES)
+    for done in range(1, FCD_RESAMPLES + 1):
+        values.append(frechet_distance(activations[random.integers(0, n, n)], standard))
+        bar.update(shown, done, f"{done} of {FCD_RESAMPLES}")
+    bar.finish(shown)
+    return np.array(values)

@@ -23,7 +23,6 @@ from scidiff_molecules.metrics.tally import Tally
 
 LEAST = 20
 """Observations of a type that both need for it to count in the mean over types."""
-FCD_RESAMPLES = 40
 TYPED: Mapping[str, Kind] = {"W/bond_lengths": BOND, "W/angles": ANGLE, "W/torsions": TORSION}
 SINGLE: Mapping[str, Kind] = {"W/qed": QED, "W/sa": SA, "W/logp": LOGP}
 CATEGORIES: Mapping[str, Kind] = {"W/ring_sizes": RING, "W/elements": ELEMENT}
@@ -59,8 +58,8 @@ def judge_metrics(tally: Tally, standard: Standard | None, found: Calculated) ->
         yield from _drug_like(tally, standard)
         if standard is not None:
             yield from distance_metrics(tally.histograms, standard)
-    if found.activations is not None and standard is not None and standard.mean is not None:
-        yield _frechet(found.activations, standard)
+    if found.read:
+        yield _frechet(found)
     if found.similarities is not None and standard is not None:
         values, words = np.array(found.similarities), {"known": standard.known_name, "n": f"{len(found.similarities):,}"}
         yield _value("N/similarity", values.mean() if len(values) else None, len(values), of_values(values, np.mean), words)
@@ -130,23 +129,12 @@ def type_distances(histograms: Histograms, standard: Standard) -> Iterator[TypeD
             )
 
 
-def frechet_distance(activations: NDArray[np.float64], standard: Standard) -> float:
-    """Frechet distance of activations (n, 512) from a standard's."""
-    from scidiff_molecules.metrics.chemnet import Moments, chemnet_distance
-
-    assert standard.mean is not None
-    assert standard.covariance is not None
-    return chemnet_distance(Moments.of(activations), Moments(standard.mean, standard.covariance, standard.activations))
-
-
-def _frechet(activations: NDArray[np.float64], standard: Standard) -> Metric:
-    n = len(activations)
-    if n < 2:
-        return _value("W/fcd", None, n, None, {"n": f"{n:,}"})
-    random = np.random.default_rng(0)
-    value = frechet_distance(activations, standard)
-    drawn = np.array([frechet_distance(activations[random.integers(0, n, n)], standard) for _ in range(FCD_RESAMPLES)])
-    return _value("W/fcd", value, n, of_resamples(drawn, value), {"n": f"{n:,}"})
+def _frechet(found: Calculated) -> Metric:
+    words = {"n": f"{found.read:,}"}
+    if found.frechet is None:
+        return _value("W/fcd", None, found.read, None, words)
+    value, drawn = float(found.frechet[0]), found.frechet[1:]
+    return _value("W/fcd", value, found.read, of_resamples(drawn, value), words)
 
 
 def _energies(found: Calculated) -> Iterator[Metric]:

@@ -12,9 +12,9 @@ import rdkit
 from numpy.typing import NDArray
 
 from scidiff.errors import UserError
-from scidiff_molecules.metrics.calculations import Calculated, chemnet
+from scidiff_molecules.metrics.calculations import Calculated, chemnet, frechet_distance
 from scidiff_molecules.metrics.collect import Bar, collect
-from scidiff_molecules.metrics.figures import basic_metrics, distance_metrics, frechet_distance, judge_metrics
+from scidiff_molecules.metrics.figures import basic_metrics, distance_metrics, judge_metrics
 from scidiff_molecules.metrics.histograms import Histograms, halved
 from scidiff_molecules.metrics.plan import MAX_SUBSET, Plan
 from scidiff_molecules.metrics.reference import Reference, check_name, load_reference
