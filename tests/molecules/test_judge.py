@@ -254,8 +254,8 @@ def test_the_command_does_all_of_it(sdf: Path, tmp_path: Path) -> None:
 
 
 def small_standard() -> Standard:
-    histograms = Histograms(1)
-    histograms.put(BOND.keys(5, [1.0, 1.1, 2.0]), np.array([[3], [4], [5]]))
+    histograms = Histograms(3)
+    histograms.put(BOND.keys(5, [1.0, 1.1, 2.0]), np.array([[3, 1, 2], [4, 4, 0], [5, 0, 5]]))
     moments = np.random.default_rng(0).normal(size=(600, 512))
     return Standard(
         "a", "b", 12, histograms, np.array([1, 2**63], dtype=np.uint64), (), moments.mean(0), np.cov(moments, rowvar=False), 600,
@@ -268,8 +268,9 @@ def test_a_standard_survives_its_file_and_damaged_ones_are_refused(tmp_path: Pat
     write_standard(path, one, {"source": "hand"})
     write_smiles(smiles, ["CC", "C"])
     back = read_standard(path, smiles)
-    for mine, theirs in zip(one.histograms.items(), back.histograms.items(), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    (cells, counts), (cells_read, counts_read) = one.histograms.items(), back.histograms.items()
+    np.testing.assert_array_equal(cells, cells_read)
+    np.testing.assert_array_equal(counts[:, :1], counts_read)
     np.testing.assert_array_equal(one.covariance, back.covariance)
     np.testing.assert_array_equal(one.mean, back.mean)
     np.testing.assert_array_equal(one.scaffolds, back.scaffolds)

@@ -86,6 +86,7 @@ def write_standard(path: Path, standard: Standard, about: Mapping[str, str]) -> 
     header = {"name": standard.name, "known_name": standard.known_name, "own": own}
     header |= {"molecules": standard.molecules, "activations": standard.activations}
     part = path.with_name(f".{path.name}.part")
+    arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}  # safetensors writes a view's memory as it lies
     part.write_bytes(save(arrays, {"format": FORMAT, "standard": json.dumps(header, sort_keys=True), **about}))
     part.replace(path)
 
