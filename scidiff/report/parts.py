@@ -23,7 +23,7 @@ class Row:
         name: what it is called.
         value: the figure; a share lies in [0, 1] and is printed in per cent; None where there is none (its denominator is 0).
         low, high: its 95 % interval, or None.
-        numerator, denominator: what was counted, over what; None for a figure that is no ratio.
+        numerator, denominator: what was counted, over what; a figure that is no ratio may have the latter: how many it was measured on.
         definition: what it is, exactly.
         unit: ``"%"`` for a share, otherwise the unit printed behind the value (may be empty).
         headline: whether it stands in large type beside the section's title as well.
@@ -55,8 +55,10 @@ class Row:
 
     @property
     def count_text(self) -> str:
-        """``87 / 100``; an en dash for a figure that is no ratio."""
-        return "–" if self.numerator is None or self.denominator is None else f"{self.numerator:,} / {self.denominator:,}"
+        """``87 / 100``; the denominator alone for a figure that is no ratio, and an en dash where there is none."""
+        if self.denominator is None:
+            return "–"
+        return f"{self.denominator:,}" if self.numerator is None else f"{self.numerator:,} / {self.denominator:,}"
 
     @property
     def bar(self) -> tuple[float, float, float] | None:

@@ -7,8 +7,9 @@ import torch
 from rdkit import Chem
 
 from scidiff_molecules.data import load_sample
-from scidiff_molecules.memorisation import TrainingSet, nearest
+from scidiff_molecules.memorisation import TrainingSet
 from scidiff_molecules.metrics.adapter import structures
+from scidiff_molecules.metrics.neighbours import nearest
 from scidiff_molecules.sdf import build_mol
 
 

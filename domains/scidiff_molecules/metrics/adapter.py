@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from rdkit import Chem
 
 from scidiff_molecules.data import MoleculeDataset
-from scidiff_molecules.sdf import Structure
+from scidiff_molecules.sdf import Structure, build_mol, with_conformer
 
 
 def structures(dataset: MoleculeDataset) -> Iterator[Structure]:
@@ -27,3 +28,9 @@ def structures(dataset: MoleculeDataset) -> Iterator[Structure]:
             fields["pos"][at].astype(np.float64),
             tuple(zip(i.tolist(), j.tolist(), orders.tolist(), strict=True)),
         )
+
+
+def molecules(dataset: MoleculeDataset) -> Iterator[Chem.Mol]:
+    """The same as RDKit molecules with conformers, not sanitised."""
+    for structure in structures(dataset):
+        yield with_conformer(build_mol(structure), structure).GetMol()

@@ -1,75 +1,80 @@
-"""Metrics A and B of generated molecules, each with its definition, denominator and 95 % interval.
+"""Generated molecules judged: every figure with its definition, its denominator and its 95 % interval.
 
     >>> result = evaluate("mols.sdf", reference="qm9")        # doctest: +SKIP
     >>> result["A/molecule_stability"].value, result["A/molecule_stability"].low   # doctest: +SKIP
 
-Nothing is dropped: what cannot be read or sanitised stays in the denominators and is listed with its index and reason.
+Nothing is dropped: what cannot be read or sanitised stays in the denominators and is listed with its index and reason. Metrics A and B are
+always there; a :class:`~scidiff_molecules.metrics.plan.Plan` asks for more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import rdkit
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from numpy.typing import NDArray
 
 from scidiff.errors import UserError
-from scidiff_molecules.metrics.definitions import DEFINITIONS
-from scidiff_molecules.metrics.intervals import Interval, ratio_over_molecules, wilson
-from scidiff_molecules.metrics.reference import Reference, contained, load_reference
-from scidiff_molecules.metrics.report import Evaluation, Failure, Metric, ReferenceInfo
-from scidiff_molecules.metrics.verdict import Item, Verdict, items_of, judge
-from scidiff_molecules.screening import UNSANITISED
-from scidiff_molecules.sdf import STATUS, unpack
-
-_PROVENANCE = "scidiff_"
-_MAX_PROVENANCE = 20
+from scidiff_molecules.metrics.calculations import Calculated, calculate
+from scidiff_molecules.metrics.collect import collect, progress_bar
+from scidiff_molecules.metrics.figures import basic_metrics, judge_metrics, type_distances, with_own
+from scidiff_molecules.metrics.plan import QUICK, Plan
+from scidiff_molecules.metrics.reference import Reference
+from scidiff_molecules.metrics.references import prepare
+from scidiff_molecules.metrics.report import Evaluation, Failure, ReferenceInfo
+from scidiff_molecules.metrics.standard import Standard
+from scidiff_molecules.metrics.tally import Tally, rows_of
+from scidiff_molecules.metrics.verdict import Item, Verdict
 
 
 def evaluate(
     source: str | Path | Iterable[Item],
     reference: str | Path | Iterable[Item] | None = "qm9",
     *,
+    plan: Plan = QUICK,
     name: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Judge molecules by metrics A and B.
+    """Judge molecules by metrics A and B, and by whatever else the plan asks for.
 
     Args:
         source: an SDF file, or an iterable of RDKit molecules with explicit hydrogens and a conformer; a failed one may be
             an object with ``mol`` and ``reason``, or None.
-        reference: what novelty is measured against: ``"qm9"``, ``"sample"``, an SDF file, molecules, or None for no novelty.
+        reference: what novelty and distributions are measured against: ``"qm9"``, ``"sample"``, an SDF file, molecules, or None.
+        plan: what else is done, on how many molecules; default nothing. ``Plan()`` is what the command does.
         name: how the source is called in the output; default its path.
         progress: show a progress bar.
 
     Raises:
         UserError: the file is missing, empty, too large or no SDF file; there is no molecule; the reference is unknown.
     """
-    known = load_reference(reference)
-    properties: dict[str, str] = {}
     label = name or (str(source) if isinstance(source, str | Path) else "molecules")
-    total = len(source) if isinstance(source, Sized) and not isinstance(source, str) else None
-    items = _collect(items_of(source), properties)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not progress,
-        transient=True,
-    ) as bar:
-        verdicts = list(bar.track(judge(items), total=total, description="judging molecules"))
-    if not verdicts:
-        raise UserError(f"{label}: no molecules to evaluate")
-    return summarise(verdicts, known, source=label, provenance=properties)
+    with progress_bar(progress) as bar:
+        known, standard = prepare(reference, plan, bar)
+        tally = collect(source, plan, bar)
+        if not len(tally.table):
+            raise UserError(f"{label}: no molecules to evaluate")
+        found = calculate(tally, standard, plan, bar)
+    return assemble(tally, known, standard, found, source=label)
 
 
 def summarise(verdicts: list[Verdict], reference: Reference | None, *, source: str, provenance: dict[str, str] | None = None) -> Evaluation:
-    """Count verdicts into an :class:`Evaluation`."""
+    """Count verdicts into an :class:`Evaluation` of metrics A and B."""
+    tally = Tally.empty()
+    tally.put(rows_of(verdicts))
+    tally.faults = {v.index: v.fault for v in verdicts if v.fault is not None}
+    tally.properties = provenance or {}
+    return assemble(tally, reference, None, Calculated(), source=source)
+
+
+def assemble(tally: Tally, reference: Reference | None, standard: Standard | None, found: Calculated, *, source: str) -> Evaluation:
+    """Figures, and what there is to look at, from what was counted."""
+    from scidiff_molecules.metrics import exhibits
+
     info = None
     if reference is not None:
         info = ReferenceInfo(
@@ -78,96 +83,43 @@ def summarise(verdicts: list[Verdict], reference: Reference | None, *, source: s
             rdkit_version=reference.rdkit_version,
             sha256=reference.sha256,
         )
+    metrics = [*basic_metrics(tally.table, reference), *judge_metrics(tally, standard, found)]
+    judged = tally.histograms is not None
     return Evaluation(
         source=source,
-        samples=len(verdicts),
-        metrics=tuple(_metrics(verdicts, reference)),
-        failures=tuple(Failure(index=v.index, reason=v.fault) for v in verdicts if v.fault is not None),
-        notes=tuple(_notes(verdicts, reference)),
+        samples=len(tally.table),
+        metrics=tuple(metrics if standard is None else with_own(metrics, standard)),
+        failures=tuple(Failure(index=index, reason=reason) for index, reason in tally.faults.items()),
+        notes=(*_notes(tally, reference), *found.notes),
         reference=info,
         rdkit_version=rdkit.__version__,
         scidiff_version=_scidiff_version(),
-        provenance=provenance or {},
+        provenance=tally.properties,
+        standard=None if standard is None else f"{standard.name}, {standard.molecules:,} molecules",
+        reasons=exhibits.reasons(tally),
+        types=tuple(type_distances(tally.histograms, standard)) if tally.histograms is not None and standard is not None else (),
+        checks=tuple(exhibits.checks(found)),
+        histograms=tuple(exhibits.pictures(tally, standard, found)) if judged else (),
+        worst=tuple(exhibits.worst(tally, found)) if judged else (),
     )
 
 
-def _metrics(verdicts: list[Verdict], reference: Reference | None) -> Iterator[Metric]:
-    n = len(verdicts)
-    atoms = [v.atoms for v in verdicts]
-    a_smiles = [v.a_smiles for v in verdicts if v.a_smiles is not None]
-    b_smiles = [v.b_smiles for v in verdicts if v.b_smiles is not None]
-    a_distinct, b_distinct = set(a_smiles), set(b_smiles)
-    yield _atoms("A/atom_stability", [v.a_atoms for v in verdicts], atoms)
-    yield _share("A/molecule_stability", sum(v.a_stable for v in verdicts), n)
-    yield _share("A/validity", len(a_smiles), n)
-    yield _share("A/uniqueness", len(a_distinct), len(a_smiles))
-    yield _share("A/valid_unique", len(a_distinct), n)
-    if reference is not None:
-        yield _share("A/novelty", len(a_distinct) - contained(a_distinct, reference.a_hashes), len(a_distinct))
-    yield _atoms("B/strict_atom_stability", [v.strict_atoms for v in verdicts], atoms)
-    yield _share("B/strict_molecule_stability", sum(v.strict_stable for v in verdicts), n)
-    yield _atoms("B/lenient_atom_stability", [v.lenient_atoms for v in verdicts], atoms)
-    yield _share("B/lenient_molecule_stability", sum(v.lenient_stable for v in verdicts), n)
-    yield _share("B/validity", sum(v.valid for v in verdicts), n)
-    yield _share("B/valid_and_connected", sum(v.valid and v.connected for v in verdicts), n)
-    yield _share("B/uniqueness", len(b_distinct), len(b_smiles))
-    if reference is not None:
-        yield _share("B/novelty", len(b_distinct) - contained(b_distinct, reference.b_hashes), len(b_distinct))
-    yield _share("readable", sum(v.usable for v in verdicts), n)
-
-
-def _share(key: str, numerator: int, denominator: int) -> Metric:
-    return _metric(key, numerator, denominator, wilson(numerator, denominator))
-
-
-def _atoms(key: str, numerators: list[int], denominators: list[int]) -> Metric:
-    return _metric(key, sum(numerators), sum(denominators), ratio_over_molecules(numerators, denominators))
-
-
-def _metric(key: str, numerator: int, denominator: int, interval: Interval | None) -> Metric:
-    name, definition = DEFINITIONS[key]
-    return Metric(
-        key=key,
-        name=name,
-        definition=definition,
-        value=numerator / denominator if denominator else None,
-        numerator=numerator,
-        denominator=denominator,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        interval=interval.method if interval else "none: the denominator is 0",
-    )
-
-
-def _notes(verdicts: list[Verdict], reference: Reference | None) -> Iterator[str]:
-    usable = [v for v in verdicts if v.usable]
-    if usable and not any(v.hydrogens for v in usable):
+def _notes(tally: Tally, reference: Reference | None) -> Iterator[str]:
+    table: NDArray[Any] = tally.table
+    usable = table[table["usable"]]
+    if len(usable) and not usable["hydrogens"].any():
         yield "no molecule has a hydrogen; both metrics need explicit hydrogens, so their figures mean little here"
-    foreign = sum(v.foreign for v in usable)
-    if foreign:
+    if foreign := int(usable["foreign"].sum()):
         yield f"molecules with elements outside H, C, N, O, F, which metric A and the strict table do not know: {foreign:,}"
-    unknown = sum(v.atoms == 0 for v in verdicts)
-    if unknown:
+    if unknown := int(np.sum(table["atoms"] == 0)):
         yield f"records without readable atoms: {unknown:,}; they count among the molecules, but their atoms cannot be counted"
     if reference is not None and reference.rdkit_version != rdkit.__version__:
         yield (
             f"the reference's SMILES were written by rdkit {reference.rdkit_version}, these by {rdkit.__version__}; "
             "novelty may read too high where the two differ"
         )
-
-
-def _collect(items: Iterable[tuple[int, Item]], properties: dict[str, str]) -> Iterator[tuple[int, Item]]:
-    """Pass items on, noting in ``properties`` how they were made: their ``scidiff_`` fields (seed, steps, model, ...)."""
-    for index, item in items:
-        mol, _ = unpack(item)
-        if mol is not None:
-            for field in mol.GetPropNames():
-                key = field.removeprefix(_PROVENANCE)
-                if key != field and field != STATUS and (key in properties or len(properties) < _MAX_PROVENANCE):
-                    value = mol.GetProp(field)[:80]
-                    if value != UNSANITISED:  # says of this molecule, not of how all were made
-                        properties[key] = value if properties.get(key, value) == value else "varies"
-        yield index, item
+    if tally.histograms is not None and tally.histograms.left_out:
+        yield f"observations of types beyond the number that is kept, left out of the distances: {tally.histograms.left_out:,}"
 
 
 def _scidiff_version() -> str:

@@ -55,9 +55,9 @@ class Reference:
         return digest.hexdigest()
 
 
-def contained(hashes: Iterable[int], known: NDArray[np.uint64]) -> int:
+def contained(hashes: Iterable[int] | NDArray[np.uint64], known: NDArray[np.uint64]) -> int:
     """How many of ``hashes`` occur in ``known`` (sorted)."""
-    asked = np.fromiter(hashes, dtype=np.uint64)
+    asked = hashes if isinstance(hashes, np.ndarray) else np.fromiter(hashes, dtype=np.uint64)
     return int(np.isin(asked, known).sum())
 
 
@@ -87,13 +87,18 @@ def load_reference(reference: str | Path | Iterable[Item] | None) -> Reference |
         return _sample()
     if not isinstance(reference, str | Path):
         return make_reference("molecules given", judge(items_of(reference)))
-    if not Path(reference).exists():
-        hint = did_you_mean(str(reference), NAMES)
-        raise UserError(f"reference {str(reference)!r}: neither one of {', '.join(NAMES)} nor an existing SDF file{hint}")
+    check_name(reference)
     made = make_reference(str(reference), judge(items_of(reference)))
     if not len(made.a_hashes) and not len(made.b_hashes):
         raise UserError(f"reference {str(reference)!r}: none of its {made.molecules:,} records is a valid molecule")
     return made
+
+
+def check_name(reference: str | Path) -> None:
+    """Raises UserError for what is neither a name nor a file that exists."""
+    if reference not in NAMES and not Path(reference).exists():
+        hint = did_you_mean(str(reference), NAMES)
+        raise UserError(f"reference {str(reference)!r}: neither one of {', '.join(NAMES)} nor an existing SDF file{hint}")
 
 
 def write_reference(path: Path, reference: Reference, **about: str) -> None:

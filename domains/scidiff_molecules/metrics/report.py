@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-_WIDE = 130  # columns from which the definitions fit beside the figures
-_MIN_DEFINITION = 40
+from scidiff_molecules.metrics.definitions import GROUPS
 
 
 class Metric(BaseModel):
-    """One figure: value = numerator / denominator, and its 95 % interval; None where the denominator is 0."""
+    """One figure and its 95 % interval; None where there was nothing to count.
+
+    A share that is a ratio is numerator / denominator (and ``unit`` is ``"%"``); any other figure has no numerator, and its denominator is
+    how many molecules it was measured on. ``own`` is what the reference itself scores, on ``own_molecules``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,11 +25,37 @@ class Metric(BaseModel):
     name: str
     definition: str
     value: float | None
-    numerator: int
+    numerator: int | None
     denominator: int
     low: float | None
     high: float | None
     interval: str
+    unit: str = "%"
+    own: float | None = None
+    own_molecules: int | None = None
+
+    @property
+    def value_text(self) -> str:
+        """The value in its unit: ``66.67 %``, ``0.01234 Å``."""
+        return "-" if self.value is None else f"{self._text(self.value)} {self.unit}".strip()
+
+    @property
+    def interval_text(self) -> str:
+        """``61.20 to 71.80``, in the value's unit."""
+        return "-" if self.low is None or self.high is None else f"{self._text(self.low)} to {self._text(self.high)}"
+
+    @property
+    def count_text(self) -> str:
+        """``87 / 100``, or of how many molecules."""
+        return f"{self.denominator:,}" if self.numerator is None else f"{self.numerator:,} / {self.denominator:,}"
+
+    @property
+    def own_text(self) -> str:
+        """What the reference scores, in the value's unit; empty where that is not known."""
+        return "" if self.own is None else self._text(self.own)
+
+    def _text(self, value: float) -> str:
+        return f"{100 * value:.2f}" if self.unit == "%" else f"{value:.4g}"
 
 
 class Failure(BaseModel):
@@ -47,8 +78,62 @@ class ReferenceInfo(BaseModel):
     sha256: str
 
 
+class TypeDistance(BaseModel):
+    """Wasserstein-1 of one type of bond length (Angstrom), angle or torsion (degrees) from the reference's, and how many each has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    type: str
+    value: float
+    low: float
+    high: float
+    generated: int
+    reference: int
+    counted: bool
+
+
+class Histogram(BaseModel):
+    """Shares (densities, where there are no labels) in bins of equal width from ``low`` on, of what was judged and of the reference."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    type: str
+    unit: str
+    low: float
+    width: float
+    labels: tuple[str, ...] | None
+    generated: tuple[float, ...]
+    reference: tuple[float, ...] | None
+
+
+class Check(BaseModel):
+    """One of PoseBusters' checks: how many molecules pass it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    passed: int
+    of: int
+
+
+class Shown(BaseModel):
+    """A molecule to look at: its place in the source, why it is shown, and what it is (a payload of :mod:`.payload`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    why: str
+    smiles: str
+    structure: dict[str, Any] | None
+
+
 class Evaluation(BaseModel):
-    """All figures of one set of molecules, with what is needed to compare them with others."""
+    """All figures of one set of molecules, with what is needed to compare them with others.
+
+    ``reasons`` counts the failures by kind; ``types``, ``checks``, ``histograms`` and ``worst`` are of a judge's plan, empty otherwise.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,6 +146,12 @@ class Evaluation(BaseModel):
     rdkit_version: str
     scidiff_version: str
     provenance: dict[str, str]
+    standard: str | None = None
+    reasons: dict[str, int] = {}
+    types: tuple[TypeDistance, ...] = ()
+    checks: tuple[Check, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    worst: tuple[Shown, ...] = ()
 
     def __getitem__(self, key: str) -> Metric:
         for metric in self.metrics:
@@ -80,39 +171,22 @@ class Evaluation(BaseModel):
                 flat |= {m.key: m.value, f"{m.key}_low": m.low, f"{m.key}_high": m.high}
         return flat
 
+    def groups(self) -> Iterator[tuple[str, list[Metric]]]:
+        """(title, metrics) of each table; metrics A and B are never in one."""
+        left = list(self.metrics)
+        for prefix, title in GROUPS.items():
+            group, left = [m for m in left if m.key.startswith(prefix)], [m for m in left if not m.key.startswith(prefix)]
+            if group:
+                yield title, group
+
     def table(self, *, definitions: bool = True) -> Table:
-        """A rich table: metric, value, 95 % interval, numerator / denominator, and the definition unless it is not wanted."""
-        title, caption = Text(f"{self.source}: {self.samples:,} molecules"), Text(self._caption())  # Text: nothing in them is markup
-        table = Table(title=title, caption=caption, caption_justify="left")
-        table.add_column("metric")
-        for column in ("%", "95 % interval", "n / of"):
-            table.add_column(column, justify="right", no_wrap=True)
-        if definitions:
-            table.add_column("definition", style="dim", min_width=_MIN_DEFINITION)
-        for m in self.metrics:
-            value = "-" if m.value is None else f"{100 * m.value:.2f}"
-            interval = "-" if m.low is None or m.high is None else f"{100 * m.low:.2f} to {100 * m.high:.2f}"
-            row = [m.name, value, interval, f"{m.numerator:,} / {m.denominator:,}"]
-            table.add_row(*row, *([m.definition] if definitions else []))
-        return table
+        """A rich table: metric, value, 95 % interval, what was counted, what the reference itself scores, and the definitions."""
+        from scidiff_molecules.metrics.screen import table
+
+        return table(self, definitions=definitions)
 
     def print(self, console: Console) -> None:
         """Print the table; on a narrow console the definitions follow below it."""
-        wide = console.width >= _WIDE
-        console.print(self.table(definitions=wide))
-        if not wide:
-            for m in self.metrics:
-                console.print(Text.assemble((m.name, "bold"), f": {m.definition}"))
+        from scidiff_molecules.metrics.screen import show
 
-    def _caption(self) -> str:
-        reference = self.reference
-        lines = [f"rdkit {self.rdkit_version}, scidiff {self.scidiff_version}"]
-        if self.provenance:
-            lines.append(", ".join(f"{key} {value}" for key, value in self.provenance.items()))
-        if reference is not None:
-            lines.append(f"reference {reference.name}: {reference.molecules:,} molecules, sha256 {reference.sha256[:12]}")
-        lines += [f"note: {note}" for note in self.notes]
-        if self.failures:
-            shown = "; ".join(f"{f.index}: {f.reason}" for f in self.failures[:3])
-            lines.append(f"{len(self.failures):,} not valid as generated (index: reason), the first: {shown}")
-        return "\n".join(lines)
+        show(self, console)

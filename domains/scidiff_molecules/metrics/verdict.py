@@ -7,7 +7,7 @@ its place in the denominators, with as many unstable atoms as it is known to hav
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,6 +57,10 @@ class Verdict:
     foreign: bool = False
 
 
+Reduced = tuple[Structure | None, Verdict]
+"""A molecule's structure, where there is one, and the verdict on it as far as it is known before judging."""
+
+
 def smiles_hash(smiles: str) -> int:
     """The first 8 bytes of the SMILES' SHA-256, big-endian: 100,000 SMILES collide with probability 3e-10."""
     return int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:8], "big")
@@ -73,16 +77,20 @@ def judge(items: Iterable[tuple[int, Item]]) -> Iterator[Verdict]:
     """Verdicts in the order of ``items``, computed in chunks; memory does not grow with the number of molecules."""
     stream = iter(items)
     while chunk := list(islice(stream, _CHUNK)):
-        reduced = [_reduce(index, item) for index, item in chunk]
-        usable = [structure for structure, verdict in reduced if structure is not None and verdict.usable]
-        results = iter(zip(usable, lookup(usable), strict=True))
-        for structure, verdict in reduced:
-            if structure is None or not verdict.usable:
-                yield verdict
-                continue
-            _, found = next(results)
-            smiles = lookup_smiles(structure, found.bonds)
-            yield _graph_verdict(structure, verdict, found.stable_atoms, found.stable, smiles)
+        yield from judge_reduced([reduce_item(index, item) for index, item in chunk])
+
+
+def judge_reduced(reduced: Sequence[Reduced]) -> Iterator[Verdict]:
+    """Verdicts on what :func:`reduce_item` and :func:`reduce_structure` made of molecules, in their order."""
+    usable = [structure for structure, verdict in reduced if structure is not None and verdict.usable]
+    results = iter(zip(usable, lookup(usable), strict=True))
+    for structure, verdict in reduced:
+        if structure is None or not verdict.usable:
+            yield verdict
+            continue
+        _, found = next(results)
+        smiles = lookup_smiles(structure, found.bonds)
+        yield _graph_verdict(structure, verdict, found.stable_atoms, found.stable, smiles)
 
 
 def judge_structures(structures: Iterable[Structure]) -> Iterator[Verdict]:
@@ -97,14 +105,23 @@ def judge_structures(structures: Iterable[Structure]) -> Iterator[Verdict]:
             index += 1
 
 
-def _reduce(index: int, item: Item) -> tuple[Structure | None, Verdict]:
+def reduce_item(index: int, item: Item) -> Reduced:
+    """A molecule as the metrics see it, and the blank verdict on it: its atoms, its fault, whether it can be used."""
     mol, reason = unpack(item)
     if mol is None or mol.GetNumAtoms() == 0:
-        atoms = item.atoms if isinstance(item, ReadFailure) else 0
-        return None, Verdict(index, atoms, reason or "no atoms", usable=False)
-    structure = structure_of(mol)
+        return reduce_nothing(index, reason or "no atoms", item.atoms if isinstance(item, ReadFailure) else 0)
+    return reduce_structure(index, structure_of(mol), reason)
+
+
+def reduce_structure(index: int, structure: Structure, reason: str | None) -> Reduced:
+    """The same for a structure of at least one atom; ``reason``: why it failed, if anybody says so."""
     fault = structure.coordinate_fault()
     return structure, Verdict(index, len(structure), fault or reason, usable=fault is None)
+
+
+def reduce_nothing(index: int, reason: str, atoms: int = 0) -> Reduced:
+    """The same where no structure is left, of so many atoms if that is known."""
+    return None, Verdict(index, atoms, reason, usable=False)
 
 
 def _graph_verdict(structure: Structure, verdict: Verdict, a_atoms: int, a_stable: bool, a_smiles: str | None) -> Verdict:

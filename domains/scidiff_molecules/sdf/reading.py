@@ -69,12 +69,21 @@ def read_sdf(
 
 def count_records(path: str | Path) -> int:
     """How many records :func:`read_sdf` would give, failures included; raises as it does."""
-    path, count = _checked(path), 0
+    return sum(1 for _ in raw_records(path))
+
+
+def raw_records(path: str | Path) -> Iterator[bytes | None]:
+    """The records of an SDF file as they stand, without their ``$$$$`` line; None for one of more than a megabyte.
+
+    Raises:
+        UserError: as :func:`read_sdf`.
+    """
+    path = _checked(path)
     with path.open("rb") as file:
-        for count, _ in enumerate(_split(file, path), start=1):
-            if count > MAX_RECORDS:
+        for index, record in enumerate(_split(file, path)):
+            if index >= MAX_RECORDS:
                 raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
-    return count
+            yield record
 
 
 def _checked(path: str | Path) -> Path:
@@ -90,18 +99,15 @@ def _checked(path: str | Path) -> Path:
 
 
 def _read(path: Path, sanitize: bool, only: Callable[[int], bool] | None) -> Iterator[tuple[int, Chem.Mol | ReadFailure]]:
-    with path.open("rb") as file:
-        for index, record in enumerate(_split(file, path)):
-            if index >= MAX_RECORDS:
-                raise UserError(f"{path}: more than {MAX_RECORDS:,} records; split the file")
-            if only is not None and not only(index):
-                continue
-            if record is None:
-                yield index, ReadFailure(index, f"the record is larger than {MAX_RECORD_BYTES:,} bytes")
-            else:
-                with rdBase.BlockLogs():
-                    item = _parse(index, record, sanitize)
-                yield index, item
+    for index, record in enumerate(raw_records(path)):
+        if only is not None and not only(index):
+            continue
+        if record is None:
+            yield index, ReadFailure(index, f"the record is larger than {MAX_RECORD_BYTES:,} bytes")
+        else:
+            with rdBase.BlockLogs():
+                item = parse_record(index, record.decode("utf-8", errors="replace"), sanitize=sanitize)
+            yield index, item
 
 
 def _split(file: BinaryIO, path: Path) -> Iterator[bytes | None]:
@@ -127,8 +133,8 @@ def _split(file: BinaryIO, path: Path) -> Iterator[bytes | None]:
         yield rest
 
 
-def _parse(index: int, record: bytes, sanitize: bool) -> Chem.Mol | ReadFailure:
-    text = record.decode("utf-8", errors="replace")
+def parse_record(index: int, text: str, *, sanitize: bool = False) -> Chem.Mol | ReadFailure:
+    """One record, checked before RDKit sees it; see :func:`read_sdf`."""
     lines = [line.rstrip("\r") for line in text.split("\n")]
     atoms, fault = _check(text, lines)
     if fault:
