@@ -219,7 +219,8 @@ def test_figures_are_written_with_interval_and_denominator() -> None:
     assert (share.value_text, share.interval_text, share.count_text) == ("61.1 %", "44.9 to 75.2", "22 / 36")
     assert share.bar == (61.11, 44.86, 30.36)
     plain = replace(share, unit="molecules/s", numerator=None, value=1234.56, low=1200.0, high=1300.0)
-    assert (plain.value_text, plain.interval_text, plain.count_text, plain.bar) == ("1,235 molecules/s", "1,200 to 1,300", "–", None)
+    assert (plain.value_text, plain.interval_text, plain.count_text, plain.bar) == ("1,235 molecules/s", "1,200 to 1,300", "36", None)
+    assert replace(plain, denominator=None).count_text == "–"
     assert (Row("x", None).value_text, Row("x", None).interval_text) == ("–", "–")
 
 

@@ -183,7 +183,7 @@ def run(*arguments: str | Path) -> tuple[int, str, BaseException | None]:
 
 def test_the_command_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     path = write(tmp_path / "m.sdf", "CCO", "CC")
-    code, output, _ = run(path, "--reference", "none", "--json", tmp_path / "out.json")
+    code, output, _ = run(path, "--quick", "--reference", "none", "--json", tmp_path / "out.json")
     assert code == 0
     assert "95 % interval" in output
     stored = json.loads((tmp_path / "out.json").read_text())
