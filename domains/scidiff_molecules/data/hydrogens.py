@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .dataset import MoleculeDataset, ragged
 
-ITERATIONS = 10
-"""Minimiser steps of `add_hydrogens`: 1-2 ms a molecule; more brings torsions nearer to QM9's at growing cost."""
+ITERATIONS = 100
+"""Minimiser steps of `add_hydrogens`, at most: 2-3 ms a molecule. Of 50 QM9 molecules whose hydrogens are taken off and put back the median
+GFN2 relaxation energy is 1.46 kcal/mol (0.98 before); with 10 steps, at 1 ms, 3.09; with 300 no better than with 100."""
 
 _SP, _SP2, _SP3 = Chem.HybridizationType.SP, Chem.HybridizationType.SP2, Chem.HybridizationType.SP3
 XH_LENGTH = {
