@@ -278,7 +278,8 @@ def test_the_rmsd_is_rdkits(seed: int, size: float) -> None:
     turn = Rotation.random(rng=rng)
     other = moved(structure, turn.apply(structure.positions + size * rng.normal(size=structure.positions.shape)) + rng.normal(size=3))
     theirs = rdMolAlign.AlignMol(as_stated(other), as_stated(structure), atomMap=[(i, i) for i in range(len(structure))])
-    assert rmsd(structure.positions, positions_of(other)) == pytest.approx(theirs, abs=1e-6)
+    # RDKit takes the root of a difference of large numbers: of equal points it finds some 1e-6.
+    assert rmsd(structure.positions, positions_of(other)) == pytest.approx(theirs, abs=2e-5)
 
 
 def positions_of(structure: Structure) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from scidiff_molecules import MoleculeGenerator
 from scidiff_molecules.data import load_sample
 from scidiff_molecules.data.own import load_sdf
 from scidiff_molecules.metrics.adapter import structures
+from scidiff_molecules.model import NoiseConfig
 from scidiff_molecules.recipe import Recipe
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.sdf import SdfWriter, build_mol, with_conformer
@@ -84,7 +85,7 @@ def test_a_training_starts_where_the_model_stands(own: Path, tmp_path: Path) -> 
     assert "2 records of own.sdf are left out" in messages
     assert "init = qm9: 1 of 37 molecules are left out: they hold atoms for which it has no token" in messages
     shipped = MoleculeGenerator.load("qm9")
-    assert made.noise.model_dump(mode="json") == shipped.metadata["noise"]
+    assert made.noise == NoiseConfig.model_validate(shipped.metadata["noise"])
     assert task.statistics.vocabulary == shipped.statistics.vocabulary
     assert sum(task.statistics.sizes) == len(task.dataset)
     assert task.validate(task.denoiser.eval()) == task.validate(shipped.denoiser)

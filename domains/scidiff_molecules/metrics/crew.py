@@ -71,7 +71,8 @@ class _Process:
             raise _Refused(f"the judge failed on it: {answer['error']}")
         return answer["answers"]
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self, *, again: bool = True) -> subprocess.Popen[str]:
+        """Raises UserError for a process that does not start; one that is killed on its way is started ``again``, once."""
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
         env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         call = [sys.executable, "-c", PROGRAM]
@@ -80,13 +81,16 @@ class _Process:
         running = subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=said, text=True, encoding="utf-8", env=env)
         self._running, self._said = running, said
         assert running.stdout is not None
-        if not running.stdout.readline():
-            running.wait()
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            self.end()
-            raise UserError(f"a process that judges molecules did not start ({(last or ['it said nothing'])[0]}); try workers=0")
-        return running
+        if running.stdout.readline():
+            return running
+        code = running.wait()
+        said.seek(0)
+        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+        self.end()
+        if code < 0 and again:
+            return self._start(again=False)
+        why = (last or [_cause(code)])[0]
+        raise UserError(f"a process that judges molecules did not start ({why}); try workers=0")
 
     def _exchange(self, running: subprocess.Popen[str], text: str) -> str:
         assert running.stdin is not None
