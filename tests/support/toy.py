@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,13 @@ def in_place(recipe: Mapping[str, Any]) -> ToyTask:
 
 
 def reshuffled(recipe: Mapping[str, Any]) -> ToyTask:
-    """A loop whose order of the data begins again in every process."""
+    """A loop that shuffles the data anew in every process."""
     import scidiff.train.step as step
 
     real: Callable[..., Any] = step.epoch_batches
-    first: list[int] = []
 
     def epoch_batches(seed: int, epoch: int, sizes: Tensor, batch_size: int) -> Tensor:
-        first.append(epoch)
-        return real(seed, epoch - first[0], sizes, batch_size)
+        return real(seed + os.getpid(), epoch, sizes, batch_size)
 
     step.epoch_batches = epoch_batches
     return ToyTask(recipe)
