@@ -21,6 +21,7 @@ from scidiff_molecules.data import MoleculeDataset, to_implicit
 from scidiff_molecules.data.build import flat_dataset
 from scidiff_molecules.data.records import LeftOut, take
 from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.statistics import covered
 from scidiff_molecules.tokens import HYDROGENS, PROPERTIES, state
 
 _BATCH = 256
@@ -69,10 +70,8 @@ class PropertyJudge:
 
     def knows(self, dataset: MoleculeDataset) -> Bool[Tensor, " stored"]:
         """Which of a data set's stored molecules (hydrogens implicit) have known atoms alone."""
-        law, fields = self.model.statistics, dataset.fields
-        num_h = torch.zeros_like(fields["num_h"]) if law.hydrogen_law else fields["num_h"]
-        unknown = ~law.vocabulary.covers(fields["z"], fields["charge"], num_h)
-        return torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0
+        law = self.model.statistics
+        return covered(dataset, law.vocabulary, hydrogens=bool(law.hydrogen_law))
 
     @torch.no_grad()
     def _asked(self, dataset: MoleculeDataset, rows: Tensor) -> Float[Tensor, "molecule property"]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
@@ -113,6 +113,14 @@ def measure(dataset: MoleculeDataset, *, hydrogens: bool = False, properties: Se
         tuple(_scales(dataset, properties)),
         min(len(dataset), LAW_ROWS) if properties else 0,
     )
+
+
+def covered(dataset: MoleculeDataset, vocabulary: Vocabulary, *, hydrogens: bool) -> Bool[Tensor, " stored"]:
+    """Which of a data set's stored molecules have tokens for all of their atoms. ``hydrogens``: they are a field of their own."""
+    fields = dataset.fields
+    num_h = torch.zeros_like(fields["num_h"]) if hydrogens else fields["num_h"]
+    unknown = ~vocabulary.covers(fields["z"], fields["charge"], num_h)
+    return torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0
 
 
 def _shares(counts: Tensor) -> tuple[float, ...]:

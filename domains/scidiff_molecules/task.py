@@ -30,7 +30,7 @@ from scidiff_molecules.provenance import data_info
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.sdf.reading import STATUS
-from scidiff_molecules.statistics import Statistics, measure, property_law, standardised
+from scidiff_molecules.statistics import Statistics, covered, measure, property_law, standardised
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, Vocabulary, state
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ _VALIDATION_BATCH = 256
 def _usable(dataset: MoleculeDataset, vocabulary: Vocabulary | None = None, *, hydrogens: bool = False) -> Tensor:
     """The molecules with bonds assigned; with a vocabulary, those of them whose every atom has a token (a rare one of the validation
     split may be in no training molecule). ``hydrogens``: they are a field of their own."""
-    fields = dataset.fields
-    good, num_h = fields["assigned"], fields["num_h"]
+    good = dataset.fields["assigned"]
     if vocabulary is not None:
-        unknown = ~vocabulary.covers(fields["z"], fields["charge"], torch.zeros_like(num_h) if hydrogens else num_h)
-        good = good & (torch.nn.functional.pad(unknown.cumsum(0), (1, 0))[dataset.node_ptr].diff() == 0)
+        good = good & covered(dataset, vocabulary, hydrogens=hydrogens)
     return torch.arange(len(dataset))[good[dataset.rows]]
 
 

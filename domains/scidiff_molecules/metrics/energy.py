@@ -30,7 +30,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from scipy.optimize import OptimizeResult, minimize
 
 from scidiff_molecules.sdf.reading import sanitize_fault
-from scidiff_molecules.sdf.structure import coordinate_fault
+from scidiff_molecules.sdf.structure import coordinate_fault, extent_fault
 
 Method = Literal["gfn2", "mmff"]
 Vector = NDArray[np.float64]
@@ -110,12 +110,8 @@ def rmsd(a: Vector, b: Vector) -> float:
 
 
 def _fault(mol: Chem.Mol) -> str | None:
-    if mol.GetNumAtoms() == 0:
-        return "no atoms"
-    if mol.GetNumAtoms() > MAX_ATOMS:
-        return f"{mol.GetNumAtoms()} atoms; the limit is {MAX_ATOMS}"
-    if mol.GetNumConformers() == 0:
-        return "no coordinates"
+    if fault := extent_fault(mol, MAX_ATOMS):
+        return fault
     for atom in mol.GetAtoms():
         if not 1 <= atom.GetAtomicNum() <= MAX_ELEMENT:
             return f"no parameters for {atom.GetSymbol()}"

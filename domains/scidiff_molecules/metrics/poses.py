@@ -30,7 +30,7 @@ import rdkit
 from rdkit import Chem, rdBase
 
 from scidiff_molecules.sdf.reading import sanitize_fault
-from scidiff_molecules.sdf.structure import coordinate_fault
+from scidiff_molecules.sdf.structure import coordinate_fault, extent_fault
 
 CONFIG = "mol"
 MAX_ATOMS = 200  # the energy check embeds 50 conformers of the molecule: minutes, beyond this
@@ -105,13 +105,7 @@ def examine_pose(mol: Chem.Mol) -> Pose:
 
 
 def _fault(mol: Chem.Mol) -> str | None:
-    if mol.GetNumAtoms() == 0:
-        return "no atoms"
-    if mol.GetNumAtoms() > MAX_ATOMS:
-        return f"{mol.GetNumAtoms()} atoms; the limit is {MAX_ATOMS}"
-    if mol.GetNumConformers() == 0:
-        return "no coordinates"
-    return coordinate_fault(mol.GetConformer().GetPositions())
+    return extent_fault(mol, MAX_ATOMS) or coordinate_fault(mol.GetConformer().GetPositions())
 
 
 def _answers(run: Check, mol: Chem.Mol) -> tuple[Mapping[str, Any], str]:

@@ -61,6 +61,15 @@ def coordinate_fault(positions: NDArray[np.float64]) -> str | None:
     return None
 
 
+def extent_fault(mol: Chem.Mol, most: int) -> str | None:
+    """Why nothing can be calculated for a molecule of this size, or None: no atoms, more than ``most``, or no conformer."""
+    if mol.GetNumAtoms() == 0:
+        return "no atoms"
+    if mol.GetNumAtoms() > most:
+        return f"{mol.GetNumAtoms()} atoms; the limit is {most}"
+    return None if mol.GetNumConformers() else "no coordinates"
+
+
 def structure_of(mol: Chem.Mol) -> Structure:
     """Reduce an RDKit molecule (sanitised or not) to what it states; aromatic bonds are kekulised where possible.
 
