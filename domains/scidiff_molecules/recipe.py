@@ -47,6 +47,8 @@ class DataConfig(Config):
     def _names_a_file(self) -> DataConfig:
         if (self.source in ("own", "sdf")) != (self.path is not None):
             raise ValueError("path is the file of source: own (or sdf), and of no other source")
+        if self.path is not None and self.half is not None:
+            raise ValueError("half is one of a training split that everybody has; a file of your own has none: give each half as a file")
         return self
 
 
