@@ -55,6 +55,13 @@ FACTORS: dict[str, list[str]] = {
     "backbone: tensor products": ["backbone.kind=tensor_product", "backbone.irreps=32x0e+8x1o+8x2e"],
     "hydrogens: a field of their own": ["noise.hydrogens=field"],
     "parts known in a third": ["noise.hydrogens=field", "known.substructure=0.33"],
+    "the shipped recipe: power 2, l = 1 and 2, parts known": [
+        "noise.elements_power=2",
+        "noise.bonds_power=2",
+        "backbone.irreps=8x1o+8x2e",
+        "noise.hydrogens=field",
+        "known.substructure=0.33",
+    ],
     "hydrogens explicit": ["data.hydrogens=explicit", "data.bucket=4"],
 }
 

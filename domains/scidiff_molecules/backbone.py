@@ -91,6 +91,12 @@ def by_degree(v: Steerable, dims: list[int], multiplicity: int) -> list[Float[Te
     return [part.unflatten(-1, (multiplicity, dim)) for part, dim in zip(v.split([multiplicity * d for d in dims], -1), dims, strict=True)]
 
 
+def calmed(v: Steerable) -> Steerable:
+    """Bounded by its own size over an atom's channels: what layer norm is to scalars, and smooth at zero. Without it a gate that depends on
+    squares makes v^3 of v in every block, and one unusual molecule in 200,000 ended a training."""
+    return v * (1 + v.square().mean(-1, keepdim=True)).rsqrt()
+
+
 class Block(nn.Module):
     """Attention over scalars, steerable features and pairs; a feed-forward step; a pair update; a move of the coordinates."""
 
@@ -143,18 +149,19 @@ class Block(nn.Module):
         spread = attention.permute(0, 2, 3, 1).repeat_interleave(e.shape[-1] // self.heads, -1)
         s = s + self.out(torch.cat((attended, (spread * pair.to(spread.dtype)).sum(2)), -1))
         v = v + self._aggregate(attention, gate, v, y_l)
-        norms = torch.cat([part.square().mean(-1) for part in by_degree(v, self.dims, self.multiplicity)], -1)
+        calm = calmed(v)
+        norms = torch.cat([part.square().mean(-1) for part in by_degree(calm, self.dims, self.multiplicity)], -1)
         hidden = torch.cat((self.norm_forward(s, time), norms.to(s.dtype)), -1)
         delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).split((width, self.channels), -1)
         s = s + delta
-        v = v + self._gated(mixed(self.mix_steerable, v), gate.to(v.dtype))
-        return s, v, e + self._pair_update(s, v, pair, radial)
+        v = v + self._gated(mixed(self.mix_steerable, calm), gate.to(v.dtype))
+        return s, v, e + self._pair_update(s, calmed(v), pair, radial)
 
     def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
         per_head = attention.permute(0, 2, 3, 1).to(v.dtype)  # [B, i, j, head]
         signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype)
         parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
-        neighbours = per_head.mean(-1) @ v
+        neighbours = per_head.mean(-1) @ calmed(v)
         return mixed(self.mix_harmonics, torch.cat(parts, -1)) + mixed(self.mix_neighbours, neighbours)
 
     def _gated(self, v: Steerable, gate: Float[Tensor, "batch atom channel"]) -> Steerable:

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scidiff.errors import UserError
-from scidiff_molecules.backbone import Modulated, Network, Pairs, Scalars, Steerable, Times, mixed
+from scidiff_molecules.backbone import Modulated, Network, Pairs, Scalars, Steerable, Times, calmed, mixed
 
 
 class Messages(o3.TensorProduct):
@@ -127,11 +127,6 @@ class MessageBlock(nn.Module):
         hidden = self.pair_in(torch.cat((pair, radial.to(pair.dtype)), -1))
         hidden = hidden + summed[:, :, None] + summed[:, None] + multiplied[:, :, None] * multiplied[:, None]
         return self.pair_out(nn.functional.silu(hidden))
-
-
-def calmed(v: Steerable) -> Steerable:
-    """Bounded by its own size over an atom's channels: what layer norm is to scalars, and smooth at zero."""
-    return v * (1 + v.square().mean(-1, keepdim=True)).rsqrt()
 
 
 def invariants_first(irreps: o3.Irreps) -> o3.Irreps:
