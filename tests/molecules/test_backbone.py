@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -18,11 +19,11 @@ from scidiff.errors import UserError
 from scidiff.process import Layouts, State
 from scidiff.random import Noise, NoiseSource
 from scidiff.sampling import RULES, sample, time_grid
-from scidiff_molecules import backbone
+from scidiff_molecules import backbone, tensor_product
 from scidiff_molecules.backbone import EquivariantTransformer, directions
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.generator import MoleculeGenerator
-from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneKind, Statistics
+from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneKind, MoleculeBackbone, Statistics
 from scidiff_molecules.registry import shipped_models
 from scidiff_molecules.tensor_product import Messages, TensorProductNetwork, invariants_first
 from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
@@ -152,6 +153,38 @@ def test_an_atom_alone_does_not_see_the_padding(statistics: Statistics, name: st
         answer = as_tensors(ask(denoiser, x, t, alone, ask(denoiser, x, t, alone)))
         found.append({ELEMENTS: answer[ELEMENTS][:, :1]})
     assert error(found[1], found[0]) < CALL_FLOAT64
+
+
+def large(name: str, heavy: MoleculeDataset, statistics: Statistics) -> list[tuple[Tensor, ...]]:
+    """(scalars, steerable features, pairs) that a middle block makes of steerable features 1e6 and 1e9 times what they were."""
+    denoiser = network(name, statistics)
+    x, layout = clean(heavy, statistics, 20, torch.float64)
+    t = torch.full((20,), 0.5, dtype=torch.float64)
+    block = cast("MoleculeBackbone", denoiser.backbone).transformer.blocks[1]
+    seen: list[tuple[Tensor, ...]] = []
+    with block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs)):
+        ask(denoiser, diffused(denoiser, x, layout, t), t, layout)
+    s, v, *rest = seen[0]
+    with torch.no_grad():
+        return [block(s, v * scale, *rest) for scale in (1e6, 1e9)]
+
+
+def grows(made: list[tuple[Tensor, ...]]) -> bool:
+    """Do scalars and pairs depend on how large the steerable features are, once they are, or these grow faster than themselves?"""
+    (s, v, e), (s_more, v_more, e_more) = made
+    ratio = (v_more.norm() / v.norm()).item()
+    return not (torch.allclose(s, s_more, atol=1e-2) and torch.allclose(e, e_more, atol=1e-2) and ratio < 1.1e3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_molecule_makes_features_grow_without_bound(
+    heavy: MoleculeDataset, statistics: Statistics, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large steerable features come in, they go out no larger than in proportion; what they do to the others has a limit."""
+    assert not grows(large(name, heavy, statistics))
+    for module in (backbone, tensor_product):
+        monkeypatch.setattr(module, "calmed", lambda v: v)
+    assert grows(large(name, heavy, statistics))
 
 
 def test_the_noise_of_real_entries_does_not_depend_on_the_padding() -> None:
