@@ -10,7 +10,7 @@ A block attends with scalars; the same heads' weights, signed by a gate of the p
 No tensor product per edge is taken: steerable features meet only in inner products (per atom and per pair), which are invariant, and
 in channel mixing, which is equivariant. After every block the coordinates move along their vectors and distances and directions are taken
 afresh, from the clean geometry as estimated so far, so the network refines a molecule as it goes. Its cost is that of the pair
-features: O(N^2 P) a block.
+features, O(N^2 P) a block; they are symmetric, so those of a pair are computed once (:mod:`~scidiff_molecules.pairs`).
 
 Reflections included: all irreps have the parity of the spherical harmonics, so nothing can tell a molecule from its mirror image.
 """
@@ -28,47 +28,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scidiff.errors import UserError
+from scidiff_molecules.pairs import Coordinates, PairIndex, RadialBasis, directions, harmonics
 
 e3nn.set_optimization_defaults(jit_mode="eager")  # script mode is deprecated in e3nn and opaque to torch.compile
 
 Scalars = Float[Tensor, "batch atom width"]
 Times = Float[Tensor, "batch atom time"]
 Steerable = Float[Tensor, "batch atom irreps"]
-Pairs = Float[Tensor, "batch atom atom pair"]
-Coordinates = Float[Tensor, "batch atom 3"]
-
-_SOFT = 0.1
-"""Angstrom: under this distance a direction fades to zero instead of jumping, which keeps rounding from being amplified."""
-
-
-class RadialBasis(nn.Module):
-    """Gaussians of the distance on [0, reach], the distance itself, and a soft inverse: smooth invariants of a pair."""
-
-    centres: Tensor
-
-    def __init__(self, count: int, reach: float) -> None:
-        super().__init__()
-        self.register_buffer("centres", torch.linspace(0, reach, count), persistent=False)
-        self.width = reach / count
-        self.features = count + 2
-
-    def forward(self, distance: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs feature"]:
-        d = distance[..., None]
-        # Far bumps stop at e^-20: denormal numbers would slow every product they enter tenfold on a CPU.
-        bumps = torch.exp(-0.5 * ((d - self.centres) / self.width).square().clamp(max=40))
-        return torch.cat((bumps, d, 1 / (1 + d)), -1)
-
-
-def directions(x: Coordinates) -> tuple[Float[Tensor, "batch atom atom"], Float[Tensor, "batch atom atom 3"]]:
-    """(distances, unit vectors r_j - r_i), smooth at zero distance."""
-    r = x[:, None] - x[:, :, None]
-    distance = torch.sqrt(r.square().sum(-1) + _SOFT**2)
-    return distance, r / distance[..., None]
-
-
-def harmonics(degrees: list[int], unit: Float[Tensor, "batch atom atom 3"]) -> list[Tensor]:
-    """Y_l of unit vectors for every degree l, with component normalisation."""
-    return [o3.spherical_harmonics(degree, unit, normalize=False, normalization="component") for degree in degrees]
+Pairs = Float[Tensor, "batch pair width_of_pairs"]
+Distances = Float[Tensor, "batch pair radial"]
 
 
 class Modulated(nn.Module):
@@ -100,6 +68,8 @@ def calmed(v: Steerable) -> Steerable:
 class Block(nn.Module):
     """Attention over scalars, steerable features and pairs; a feed-forward step; a pair update; a move of the coordinates."""
 
+    channels_of: Tensor
+
     def __init__(self, width: int, heads: int, pair_width: int, irreps: o3.Irreps, time_width: int, radial: int) -> None:
         super().__init__()
         self.heads, self.multiplicity = heads, next(mul for mul, _ in irreps)
@@ -120,6 +90,9 @@ class Block(nn.Module):
         self.pair_in = nn.Linear(pair_width + 8 * len(irreps) + radial, pair_width)
         self.pair_out = nn.Linear(pair_width, pair_width)
         self.move = o3.Linear(irreps, o3.Irreps("1x1o"))
+        # Repeats every head over its channels of pairs and of harmonics: as a product, for copies of few numbers each are slow.
+        which = torch.cat([torch.arange(count) // (count // heads) for count in (pair_width, self.multiplicity)])
+        self.register_buffer("channels_of", nn.functional.one_hot(which, heads).T.float(), persistent=False)
         for last in (self.out, self.forward_out, self.pair_out):
             nn.init.zeros_(last.bias)
             with torch.no_grad():
@@ -133,35 +106,35 @@ class Block(nn.Module):
         v: Steerable,
         e: Pairs,
         time: Times,
-        radial: Float[Tensor, "batch atom atom radial"],
+        radial: Distances,
         y_l: list[Tensor],
         mask: Bool[Tensor, "batch atom atom"],
+        index: PairIndex,
     ) -> tuple[Scalars, Steerable, Pairs]:
         batch, n, width = s.shape
         normed = self.norm_attention(s, time)
-        pair = self.norm_pair(e)
+        rows = self.norm_pair(e)
         q, k, values = self.qkv(normed).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        bias, gate = self.from_pair(pair).split((self.heads, self.multiplicity), -1)
+        bias, gate = index.matrix(self.from_pair(rows)).split((self.heads, self.multiplicity), -1)
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias.permute(0, 3, 1, 2)
         attention = logits.to(v.dtype).masked_fill(~mask[:, None], -1e9).softmax(-1).to(values.dtype)
         attention = attention * mask[:, None]  # an atom that is alone attends to nothing, not to the padding
         attended = (attention @ values).transpose(1, 2).reshape(batch, n, width)
-        spread = attention.permute(0, 2, 3, 1).repeat_interleave(e.shape[-1] // self.heads, -1)
-        s = s + self.out(torch.cat((attended, (spread * pair.to(spread.dtype)).sum(2)), -1))
-        v = v + self._aggregate(attention, gate, v, y_l)
+        per_head = attention.permute(0, 2, 3, 1)  # [B, i, j, head]
+        spread, signed = (per_head @ self.channels_of.to(per_head.dtype)).split((e.shape[-1], self.multiplicity), -1)
+        s = s + self.out(torch.cat((attended, (spread * index.matrix(rows).to(spread.dtype)).sum(2)), -1))
+        v = v + self._aggregate(per_head.to(v.dtype), signed.to(v.dtype) * gate.to(v.dtype), v, y_l)
         calm = calmed(v)
         norms = torch.cat([part.square().mean(-1) for part in by_degree(calm, self.dims, self.multiplicity)], -1)
         hidden = torch.cat((self.norm_forward(s, time), norms.to(s.dtype)), -1)
         delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).split((width, self.channels), -1)
         s = s + delta
         v = v + self._gated(mixed(self.mix_steerable, calm), gate.to(v.dtype))
-        return s, v, e + self._pair_update(s, calmed(v), pair, radial)
+        return s, v, e + self._pair_update(s, calmed(v), rows, radial, index)
 
-    def _aggregate(self, attention: Tensor, gate: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
-        per_head = attention.permute(0, 2, 3, 1).to(v.dtype)  # [B, i, j, head]
-        signed = per_head.repeat_interleave(self.multiplicity // self.heads, -1) * gate.to(v.dtype)
+    def _aggregate(self, attention: Tensor, signed: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
         parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
-        neighbours = per_head.mean(-1) @ calmed(v)
+        neighbours = attention.mean(-1) @ calmed(v)
         return mixed(self.mix_harmonics, torch.cat(parts, -1)) + mixed(self.mix_neighbours, neighbours)
 
     def _gated(self, v: Steerable, gate: Float[Tensor, "batch atom channel"]) -> Steerable:
@@ -170,13 +143,17 @@ class Block(nn.Module):
         parts = by_degree(v, self.dims, self.multiplicity)
         return torch.cat([(part * g[..., None]).flatten(-2) for part, g in zip(parts, gates, strict=True)], -1)
 
-    def _pair_update(self, s: Scalars, v: Steerable, pair: Pairs, radial: Tensor) -> Pairs:
+    def _pair_update(self, s: Scalars, v: Steerable, rows: Pairs, radial: Distances, index: PairIndex) -> Pairs:
         parts = by_degree(mixed(self.pair_vectors, v), self.dims, 8)
         products = torch.cat([torch.einsum("bihm,bjhm->bijh", p, p) / p.shape[-1] for p in parts], -1)
-        summed, multiplied = self.pair_from_atom(s).chunk(2, -1)
-        hidden = self.pair_in(torch.cat((pair, products.to(pair.dtype), radial.to(pair.dtype)), -1))
-        hidden = hidden + summed[:, :, None] + summed[:, None] + multiplied[:, :, None] * multiplied[:, None]
-        return self.pair_out(nn.functional.silu(hidden))
+        hidden = self.pair_in(torch.cat((rows, index.of(products).to(rows.dtype), radial.to(rows.dtype)), -1))
+        return self.pair_out(nn.functional.silu(hidden + met(self.pair_from_atom(s), index)))
+
+
+def met(x: Scalars, index: PairIndex) -> Pairs:
+    """Of every pair: the sum of half of its atoms' features, plus the product of the other half."""
+    (summed, multiplied), (with_sum, with_product) = (end.chunk(2, -1) for end in index.ends(x))
+    return summed + with_sum + multiplied * with_product
 
 
 def mixed(linear: o3.Linear, v: Steerable) -> Float[Tensor, "batch atom mixed"]:
@@ -188,10 +165,10 @@ def mixed(linear: o3.Linear, v: Steerable) -> Float[Tensor, "batch atom mixed"]:
 class Network(nn.Module):
     """Scalar and pair inputs, and coordinates, to scalar and pair outputs and one vector per atom, by blocks of one kind.
 
-    Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, N, N, pair_features] (symmetric) invariant inputs;
+    Args of :meth:`forward`: atoms [B, N, atom_features] and bonds [B, P, pair_features] (of unordered pairs) invariant inputs;
     time [B, N, time_features]; ``noisy`` the coordinates the first block looks at, and ``estimate`` maps the vectors predicted so far
     [B, N, 3] to those that the next one looks at, both in Angstrom; mask [B, N] real atoms.
-    Returns (atom outputs, pair outputs (symmetric), vectors).
+    Returns (atom outputs, outputs of unordered pairs, vectors).
 
     ``features`` and ``outputs`` count (atom, pair, time) inputs and (atom, pair) outputs; ``block`` makes one for a width of the time
     embedding and a number of distances' features: a module that updates (scalars, steerable features, pairs) from them, the time, the
@@ -230,29 +207,31 @@ class Network(nn.Module):
     def forward(
         self,
         atoms: Float[Tensor, "batch atom feature"],
-        bonds: Float[Tensor, "batch atom atom pair_feature"],
+        bonds: Float[Tensor, "batch pair pair_feature"],
         time: Times,
         noisy: Coordinates,
         estimate: Callable[[Coordinates], Coordinates],
         mask: Bool[Tensor, "batch atom"],
-    ) -> tuple[Float[Tensor, "batch atom output"], Float[Tensor, "batch atom atom pair_output"], Coordinates]:
+    ) -> tuple[Float[Tensor, "batch atom output"], Float[Tensor, "batch pair pair_output"], Coordinates]:
+        index = PairIndex(mask.shape[1], mask.device)
         pair_mask = mask[:, :, None] & mask[:, None] & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
         vectors = torch.zeros(*mask.shape, 3, dtype=torch.promote_types(atoms.dtype, torch.float32), device=mask.device)
         time = self.embed_time(time)
         s = self.embed_atom(torch.cat((atoms, time.to(atoms.dtype)), -1))
         v = vectors.new_zeros(*mask.shape, self.steerable)
-        radial, y_l = self.look(noisy)
+        radial, y_l = self.look(noisy, index)
         e = self.embed_pair(torch.cat((bonds, radial.to(bonds.dtype)), -1))
         for block in self.blocks:
-            s, v, e = block(s, v, e, time, radial, y_l, pair_mask)
+            s, v, e = block(s, v, e, time, radial, y_l, pair_mask, index)
             vectors = vectors + torch.where(mask[..., None], mixed(cast("Block", block).move, v), 0.0)
             if block is not self.blocks[-1]:
-                radial, y_l = self.look(estimate(vectors))
+                radial, y_l = self.look(estimate(vectors), index)
         return self.head_atom(self.norm_atom(s, time)), self.head_pair(self.norm_pair(e)), vectors
 
-    def look(self, x: Coordinates) -> tuple[Tensor, list[Tensor]]:
+    def look(self, x: Coordinates, index: PairIndex) -> tuple[Distances, list[Tensor]]:
+        """(features of the distances of all pairs, the harmonics of all directions, as matrices)."""
         distance, unit = directions(x)
-        return self.basis(distance), harmonics(self.degrees, unit)
+        return self.basis(index.of(distance)), harmonics(self.degrees, unit)
 
 
 class EquivariantTransformer(Network):

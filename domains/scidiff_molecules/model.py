@@ -15,6 +15,7 @@ from scidiff.denoiser import Condition, Denoiser, Parametrisation, Target
 from scidiff.process import Categorical, Gaussian, Joint, Layouts, Process, State
 from scidiff.schedule import SCHEDULES, Schedule, Straight, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
+from scidiff_molecules.pairs import PairIndex
 from scidiff_molecules.statistics import Statistics
 from scidiff_molecules.tensor_product import TensorProductNetwork
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES
@@ -149,8 +150,7 @@ class MoleculeBackbone(nn.Module):
         time = torch.cat((self._time(t), *self._given(inputs, t, mask)), -1).to(u.dtype)
         scalars, pairs, vectors = self.transformer(atoms, bonds, time, u * self.scale, lambda v: x_skip + per_vector * v, mask)
         *labels, described = scalars.to(u.dtype).split([*self.atom_outputs.values(), 2 * self.properties], -1)
-        # The bonds head sees symmetric features; averaging removes the rounding that sums in two orders leave.
-        raw = {POSITIONS: vectors, BONDS: (0.5 * (pairs + pairs.transpose(1, 2))).to(u.dtype)}
+        raw = {POSITIONS: vectors, BONDS: PairIndex(mask.shape[1], mask.device).matrix(pairs).to(u.dtype)}
         raw |= dict(zip(self.atom_outputs, labels, strict=True))
         return raw | ({PROPERTIES: _pooled(described, mask)} if self.properties else {})
 
@@ -162,25 +162,26 @@ class MoleculeBackbone(nn.Module):
         dtype = inputs[POSITIONS].dtype
         size = (mask.sum(1, keepdim=True).to(dtype).log() / 3).expand(mask.shape)[..., None]
         atoms = [nn.functional.one_hot(inputs[f], labels).to(dtype) for f, labels in self.atom_labels.items()] + [size]
-        bonds = [nn.functional.one_hot(inputs[BONDS], self.bond_labels).to(dtype), (t[BONDS] == 0)[..., None].to(dtype)]
+        index = PairIndex(mask.shape[1], mask.device)
+        orders, known = index.of(inputs[BONDS]), index.of(t[BONDS]) == 0
+        bonds = [nn.functional.one_hot(orders, self.bond_labels).to(dtype), known[..., None].to(dtype)]
         if self.self_conditioning:
-            extra_atoms, extra_bonds = self._previous(mask, previous, dtype)
+            extra_atoms, extra_bonds = self._previous(mask, previous, index, dtype)
             atoms, bonds = [*atoms, extra_atoms], [*bonds, extra_bonds]
         return torch.cat(atoms, -1), torch.cat(bonds, -1)
 
-    def _previous(self, mask: Tensor, previous: post.Posteriors | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _previous(self, mask: Tensor, previous: post.Posteriors | None, index: PairIndex, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         basis = self.transformer.basis
-        b, n = mask.shape
         if previous is None:
-            zeros = torch.zeros(b, n, n, self.bond_labels + basis.features, dtype=dtype, device=mask.device)
-            return zeros.new_zeros(b, n, sum(self.atom_labels.values())), zeros
+            atoms = torch.zeros(*mask.shape, sum(self.atom_labels.values()), dtype=dtype, device=mask.device)
+            return atoms, atoms.new_zeros(len(mask), len(index.first), self.bond_labels + basis.features)
         x, bonds = previous[POSITIONS], previous[BONDS]
         assert isinstance(x, post.Gaussian)
         assert isinstance(bonds, post.Categorical)
         atoms = [previous[f] for f in self.atom_labels]
         labels = torch.cat([one.probabilities.to(dtype) for one in atoms if isinstance(one, post.Categorical)], -1)
-        radial, _ = self.transformer.look(x.mean * self.scale)
-        return labels, torch.cat((bonds.probabilities.to(dtype), radial.to(dtype)), -1)
+        radial, _ = self.transformer.look(x.mean * self.scale, index)
+        return labels, torch.cat((index.of(bonds.probabilities).to(dtype), radial.to(dtype)), -1)
 
     def _time(self, t: dict[str, Tensor]) -> Tensor:
         """Of every atom: waves of its positions' time, its logarithm, and which of its fields are known."""

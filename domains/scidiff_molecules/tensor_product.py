@@ -21,11 +21,12 @@ from typing import Any, cast
 
 import torch
 from e3nn import o3
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from scidiff.errors import UserError
-from scidiff_molecules.backbone import Modulated, Network, Pairs, Scalars, Steerable, Times, calmed, mixed
+from scidiff_molecules.backbone import Distances, Modulated, Network, Pairs, Scalars, Steerable, Times, calmed, met, mixed
+from scidiff_molecules.pairs import PairIndex
 
 
 class Messages(o3.TensorProduct):
@@ -96,19 +97,20 @@ class MessageBlock(nn.Module):
         v: Steerable,
         e: Pairs,
         time: Times,
-        radial: Float[Tensor, "batch atom atom radial"],
+        radial: Distances,
         y_l: list[Tensor],
         mask: Bool[Tensor, "batch atom atom"],
+        index: PairIndex,
     ) -> tuple[Scalars, Steerable, Pairs]:
-        pair = self.norm_pair(e)
-        weights = self.radial(torch.cat((pair, radial.to(pair.dtype)), -1)).to(v.dtype)
+        rows = torch.cat((self.norm_pair(e), radial.to(e.dtype)), -1)
+        weights = index.matrix(self.radial(rows)).to(v.dtype)
         sent = torch.cat((self.send_scalars(self.norm_send(s, time)).to(v.dtype), mixed(self.send_steerable, calmed(v))), -1)
         v, calm, invariant = self._receive(v, sent, torch.cat(y_l, -1), weights, mask)
         hidden = torch.cat((self.norm_forward(s, time), invariant.to(s.dtype)), -1)
         delta, gate = self.forward_out(nn.functional.silu(self.forward_in(hidden))).tensor_split((s.shape[-1],), -1)
         s = s + delta
         v = v + self.gated(mixed(self.mix_steerable, calm), gate.to(v.dtype))
-        return s, v, e + self._pair_update(s, pair, radial)
+        return s, v, e + self.pair_out(nn.functional.silu(self.pair_in(rows) + met(self.pair_from_atom(s), index)))
 
     def _receive(self, v: Tensor, sent: Tensor, y_l: Tensor, weights: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v with the neighbours' messages added, the same calmed, and invariants of both; in full precision also under autocast."""
@@ -121,12 +123,6 @@ class MessageBlock(nn.Module):
             v = v + self.receive(carried)
             calm = calmed(v)
             return v, calm, torch.cat((invariant, self.squares(calm, calm)), -1)
-
-    def _pair_update(self, s: Scalars, pair: Pairs, radial: Tensor) -> Pairs:
-        summed, multiplied = self.pair_from_atom(s).chunk(2, -1)
-        hidden = self.pair_in(torch.cat((pair, radial.to(pair.dtype)), -1))
-        hidden = hidden + summed[:, :, None] + summed[:, None] + multiplied[:, :, None] * multiplied[:, None]
-        return self.pair_out(nn.functional.silu(hidden))
 
 
 def invariants_first(irreps: o3.Irreps) -> o3.Irreps:

@@ -20,10 +20,11 @@ from scidiff.process import Layouts, State
 from scidiff.random import Noise, NoiseSource
 from scidiff.sampling import RULES, sample, time_grid
 from scidiff_molecules import backbone, tensor_product
-from scidiff_molecules.backbone import EquivariantTransformer, directions
+from scidiff_molecules.backbone import EquivariantTransformer
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneKind, MoleculeBackbone, Statistics
+from scidiff_molecules.pairs import directions
 from scidiff_molecules.registry import shipped_models
 from scidiff_molecules.tensor_product import Messages, TensorProductNetwork, invariants_first
 from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
