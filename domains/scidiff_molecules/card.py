@@ -35,11 +35,10 @@ def sections(metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardS
 
 
 def _does(metadata: Mapping[str, Any]) -> str:
-    implicit = metadata.get("data", {}).get("hydrogens") == "implicit"
+    counted = "their number is a label of its own" if metadata.get("noise", {}).get("hydrogens") == "field" else "its label counts them"
     hydrogens = (
-        "Hydrogens are implicit: an atom's label is its element, its number of hydrogens and its charge. They are placed afterwards, at "
-        "QM9's mean lengths."
-        if implicit
+        f"An atom's hydrogens are implicit: {counted}, and they are placed afterwards, at QM9's mean lengths."
+        if metadata.get("data", {}).get("hydrogens") == "implicit"
         else "Hydrogens are atoms like all others."
     )
     kind = "tensor-product (e3nn)" if metadata.get("backbone", {}).get("kind") == "tensor_product" else "attention"

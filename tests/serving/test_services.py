@@ -158,7 +158,7 @@ def test_what_is_asked_of_molecules_is_read_as_by_the_command_and_opens_no_file(
         ({"targets": ["gap=5.5"]}, "not trained on it"),
         ({"targets": ["gap"]}, "NAME=VALUE"),
         ({"guidance": 2.0}, "none is given"),
-        ({"scaffold": "c1ccccc1"}, "without known parts"),
+        ({"scaffold": "CBr"}, "atom 2 is Br"),
         ({"scaffold": str(fragment)}, "cannot read this SMILES"),
         ({"scaffold": "../../etc/passwd"}, "cannot read this SMILES"),
     ):
