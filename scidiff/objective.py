@@ -44,6 +44,10 @@ Reveal = Callable[[State, Layouts, NoiseSource, int], tuple[State, Layouts]]
 """(x_0, layouts, noise, step) -> the same with entries marked as known: what the model learns to be given. Known entries have no noise
 and no loss, so what is trained (and bounded) is the law of the others given them."""
 
+JointCoupling = Callable[[Tensor, Tensor, Layouts], Tensor]
+"""(x_0, noise of that field, layouts of all fields) -> noise rearranged to lie nearer to the data, as :data:`scidiff.process.Coupling`. It
+sees all layouts because what is known of one field may tell entries of another apart, and then their noise must not change places."""
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -150,7 +154,7 @@ class Objective:
     process: Joint
     terms: Mapping[str, Term]
     time_law: TimeLaw = field(default_factory=TimeLaw)
-    couplings: Mapping[str, Coupling] = field(default_factory=dict[str, Coupling])
+    couplings: Mapping[str, JointCoupling] = field(default_factory=dict[str, JointCoupling])
     reveal: Reveal | None = None
     held: Mapping[str, float] = field(default_factory=dict[str, float])
 
@@ -190,7 +194,7 @@ class Objective:
             draws, coupling, t = noise.at(name, step), self.couplings.get(name), field_clock(clocks, name)
             zero = torch.zeros_like(t)
             if coupling is not None and isinstance(process, Gaussian):
-                x_t[name] = process.diffuse(x_0[name], zero, t, layouts[name], draws, coupling)
+                x_t[name] = process.diffuse(x_0[name], zero, t, layouts[name], draws, _bound(coupling, layouts))
             else:
                 x_t[name] = process.diffuse(x_0[name], zero, t, layouts[name], draws)
         return x_t
@@ -214,3 +218,7 @@ class Objective:
         if name in self.held:
             raise ValueError(f"field {name!r}: it is held at t = {self.held[name]}, where an ELBO has no rate; score it otherwise")
         return term.scale * term.weight(process.schedule, t, density) * rate / density
+
+
+def _bound(coupling: JointCoupling, layouts: Layouts) -> Coupling:
+    return lambda x_0, noise, _: coupling(x_0, noise, layouts)
