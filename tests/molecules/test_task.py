@@ -176,6 +176,7 @@ def test_every_recipe_of_the_repository_is_valid(recipe: Path) -> None:
         ("backbone.irreps=32x0e+", "irreps"),
         ("loss.alignment=rotations", "rotation"),
         ("data.hydrogens=some", "implicit"),
+        ("data={source: own, path: mine.sdf, half: judge}", "a file of your own has none"),
         ("train.batch_size=0", "greater than or equal to 1"),
     ],
 )
