@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scidiff.errors import UserError
+
 if TYPE_CHECKING:
     from scidiff_molecules.data import MoleculeDataset
 
@@ -26,20 +28,25 @@ def add_command(
     largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Take the largest fragment of salts and solvates.")] = False,
     max_atoms: Annotated[int, typer.Option(help="Heavy atoms a molecule may have.")] = 100,
     report: Annotated[Path | None, typer.Option(help="Also write what was left out to this JSON file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a set of this name.")] = False,
 ) -> None:
     """Make a training set of your own molecules, checked record by record; what cannot be used is left out, counted and named."""
     from scidiff_molecules.data.add import add_molecules, own_path
     from scidiff_molecules.sdf import atomic_text
 
     target = out or own_path(name or file.stem)
+    if report is not None and not report.parent.is_dir():
+        raise UserError(f"--report {report}: there is no folder {report.parent}")
     options: dict[str, Any] = {"conformers": conformers, "seed": seed, "largest_fragment": largest_fragment, "max_atoms": max_atoms}
-    dataset = add_molecules(file, target, **options)
+    dataset = add_molecules(file, target, force=force, **options)
     about = dataset.metadata
     if report is not None:
         with atomic_text(report) as text:
             text.write(json.dumps({key: about[key] for key in ("source", "index", "left_out", "left_out_records")}, indent=1) + "\n")
     console, made = Console(), about["conformers"]
     table = summary(file.name, dataset)
+    if about["column"] is not None:
+        table.add_row("SMILES from the column", escape(about["column"]))
     if made["embedded"]:
         table.add_row("with the file's 3D coordinates", f"{made['file']:,}")
         table.add_row("with a conformer from RDKit", f"{made['embedded']:,}")

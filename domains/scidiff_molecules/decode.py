@@ -12,7 +12,7 @@ from rdkit.Geometry import Point3D
 
 from scidiff.process import Layouts, State
 from scidiff_molecules.data.hydrogens import add_hydrogens
-from scidiff_molecules.sdf import STATUS
+from scidiff_molecules.sdf import AS_STATED, STATUS, without_hydrogens
 from scidiff_molecules.sdf.reading import status_of
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, Vocabulary
 
@@ -40,7 +40,7 @@ class Generated:
     @property
     def smiles(self) -> str:
         """Canonical SMILES without explicit hydrogens; empty if the molecule does not sanitise."""
-        return "" if self.reason else Chem.MolToSmiles(Chem.RemoveHs(self.mol))
+        return "" if self.reason else Chem.MolToSmiles(without_hydrogens(self.mol))
 
 
 def decode(state: State, layouts: Layouts, vocabulary: Vocabulary, scale: float, ids: list[int]) -> list[Generated]:
@@ -89,8 +89,7 @@ def finish(number: int, mol: Chem.RWMol) -> Generated:
             return Generated(number, mol.GetMol(), f"hydrogens: {error}")
         clean = Chem.Mol(full)
         try:
-            # Without RDKit's clean-up, which would repair bonds and charges that the model got wrong.
-            Chem.SanitizeMol(clean, Chem.SANITIZE_ALL ^ Chem.SANITIZE_CLEANUP)
+            Chem.SanitizeMol(clean, AS_STATED)
         except (ValueError, RuntimeError) as error:
             return Generated(number, full, " ".join(str(error).split()))
         Chem.AssignStereochemistryFrom3D(clean)

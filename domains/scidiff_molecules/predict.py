@@ -46,8 +46,8 @@ class PropertyJudge:
         return cls(MoleculeGenerator.load(model, device=device))
 
     def predict(self, molecules: Iterable[Chem.Mol | None]) -> Float[Tensor, "molecule property"]:
-        """Of each molecule (sanitised, with a 3D conformer), float64; NaN where it cannot be read: None, fragments, radicals, atoms that
-        the judge has never seen."""
+        """Of each molecule (sanitised, with a 3D conformer), float64; NaN where it cannot be read: None, no 3D coordinates, fragments,
+        radicals, atoms that the judge has never seen."""
         parts = [self._some(some) for some in _chunks(molecules)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self.names), dtype=torch.float64)
 
@@ -57,7 +57,7 @@ class PropertyJudge:
 
     def _some(self, molecules: Sequence[Chem.Mol | None]) -> Float[Tensor, "molecule property"]:
         found = torch.full((len(molecules), len(self.names)), torch.nan, dtype=torch.float64)
-        taken = [LeftOut(row, "none") if mol is None else take(row, mol) for row, mol in enumerate(molecules)]
+        taken = [take(row, mol) if mol is not None and _in_space(mol) else LeftOut(row, "none") for row, mol in enumerate(molecules)]
         usable = [one for one in taken if not isinstance(one, LeftOut)]
         if not usable:
             return found
@@ -86,6 +86,10 @@ class PropertyJudge:
         assert isinstance(stated, Gaussian)
         mean, std = (torch.tensor([getattr(one, key) for one in law.properties], dtype=torch.float64) for key in ("mean", "std"))
         return stated.mean[..., 0].double().cpu() * std + mean
+
+
+def _in_space(mol: Chem.Mol) -> bool:
+    return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
 
 
 def _chunks(molecules: Iterable[Chem.Mol | None]) -> Iterator[list[Chem.Mol | None]]:

@@ -1,8 +1,8 @@
 """A part of the molecules that are to be made: given atoms and bonds, and positions where they are known, that come back as they are.
 
 Written as SMILES (its topology is kept) or taken from a molecule with a 3D conformer (its geometry too, in its own frame). Hydrogens of the
-part are not given: any of them may give way to what grows. Dummy atoms (``*``) mark the only places where something may grow; the other
-atoms then keep the hydrogens they have. Several fragments are the ends of linkers.
+part are not given: any of them may give way to what grows. Dummy atoms (``*``) mark the only places of their fragment where something may
+grow; its other atoms then keep the hydrogens they have. Several fragments are the ends of linkers.
 
 The part's entries have t = 0 from the start (:mod:`scidiff.layout`), so every molecule holds it, atoms first and in the given order.
 """
@@ -21,12 +21,13 @@ from torch import Tensor
 from scidiff.errors import UserError
 from scidiff.layout import Layout
 from scidiff.process import State
-from scidiff_molecules.sdf import ReadFailure, read_sdf, sanitize_fault
+from scidiff_molecules.sdf import ReadFailure, read_sdf, sanitize_fault, without_hydrogens
 from scidiff_molecules.sdf.structure import coordinate_fault
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, Token, Vocabulary
 
 MAX_SMILES = 1000
 _ORDERS = {Chem.BondType.SINGLE: 1, Chem.BondType.DOUBLE: 2, Chem.BondType.TRIPLE: 3}
+_OR_AROMATIC = {Chem.BondType.SINGLE: "*-,:*", Chem.BondType.DOUBLE: "*=,:*"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Scaffold:
     """A part of k heavy atoms.
 
     Attributes:
-        mol: the part as a query for substructure search: heavy atoms, sanitised, dummies removed.
+        mol: the part as a query for substructure search: heavy atoms, sanitised, dummies removed. Bonds are kept in their Kekule form, so a
+            single or double one also finds the aromatic bond that it becomes where a ring grows around it (``C=C`` in toluene).
         smiles: its SMILES in the given order of atoms, dummies included.
         numbers, charges: [k] atomic numbers and formal charges.
         hydrogens: [k], those that each atom has in the part as given.
@@ -59,7 +61,8 @@ class Scaffold:
     def of(cls, part: str | Path | Chem.Mol) -> Scaffold:
         """From a molecule, a SMILES, or an SDF file of one record.
 
-        Raises UserError for what cannot be read or sanitised, has no atom or one that is a radical, or an SDF file of several records.
+        Raises UserError for what cannot be read or sanitised, has no atom, one that is a radical or an isotope, a fragment on which nothing
+        can grow, or stereochemistry without positions that hold it; or an SDF file of several records.
         """
         if isinstance(part, Chem.Mol):
             return cls._of(part, "scaffold")
@@ -85,8 +88,11 @@ class Scaffold:
         if fault := sanitize_fault(mol):
             raise UserError(f"{name}: {fault}")
         # Explicit hydrogens are counted by their atoms; with sanitising off nothing but that changes.
-        mol = Chem.RemoveHs(mol, sanitize=False)
+        mol = without_hydrogens(mol, sanitize=False)
         mol.UpdatePropertyCache(strict=False)
+        placed = bool(given.GetNumConformers()) and given.GetConformer().Is3D()
+        if not placed and (mark := _stereo(mol)):
+            raise UserError(f"{name}: {mark}, which a model cannot hold by topology alone: leave it out, or give 3D coordinates")
         heavy = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() > 0]
         if not heavy:
             raise UserError(f"{name}: it has no atom but dummies; give a part of at least one")
@@ -94,10 +100,13 @@ class Scaffold:
             raise UserError(f"{name}: it holds a hydrogen that cannot be implied (alone, an isotope, or bonded to *): leave it out")
         if any(atom.GetNumRadicalElectrons() for atom in heavy):
             raise UserError(f"{name}: an atom is a radical: write its hydrogens, or leave brackets away; mark where to grow with *")
+        if any(atom.GetIsotope() for atom in heavy):
+            raise UserError(f"{name}: it holds an isotope, of which no model knows: leave the number out")
         smiles = Chem.MolToSmiles(mol, canonical=False)  # its atoms in the given order
         kekule = Chem.Mol(mol)
         Chem.Kekulize(kekule, clearAromaticFlags=True)
         order = [atom.GetIdx() for atom in heavy]
+        closed = _closed(mol, name)
         place = {index: row for row, index in enumerate(order)}
         bonds = np.zeros((len(order), len(order)), dtype=np.int64)
         for bond in kekule.GetBonds():
@@ -114,8 +123,8 @@ class Scaffold:
             charges=np.array([atom.GetFormalCharge() for atom in heavy]),
             hydrogens=np.array([atom.GetTotalNumHs() for atom in heavy]),
             bonds=bonds,
-            closed=_closed(mol)[order],
-            positions=_positions(given, mol, order, name),
+            closed=closed[order],
+            positions=_positions(mol, order, name) if placed else None,
         )
 
     def state(self, like: State, layouts: dict[str, Layout], vocabulary: Vocabulary, scale: float) -> dict[str, Layout]:
@@ -197,18 +206,36 @@ def _without_dummies(mol: Chem.Mol) -> Chem.Mol:
         atom.SetNumExplicitHs(0)
         atom.SetNumRadicalElectrons(0)
     bare.UpdatePropertyCache(strict=False)
-    return bare
+    query = Chem.RWMol(bare)
+    for bond in bare.GetBonds():
+        if (smarts := _OR_AROMATIC.get(bond.GetBondType())) is not None:
+            query.ReplaceBond(bond.GetIdx(), Chem.MolFromSmarts(smarts).GetBondWithIdx(0))
+    return query.GetMol()
 
 
-def _closed(mol: Chem.Mol) -> NDArray[np.bool_]:
-    """Of each atom, whether dummies say that nothing grows there."""
+def _closed(mol: Chem.Mol, name: str) -> NDArray[np.bool_]:
+    """Of each atom, whether dummies of its fragment say that nothing grows there. Raises UserError for a fragment without any place."""
     marked = np.array([any(n.GetAtomicNum() == 0 for n in atom.GetNeighbors()) for atom in mol.GetAtoms()], dtype=bool)
-    return ~marked if marked.any() else np.zeros(len(marked), dtype=bool)
+    closed = np.zeros(len(marked), dtype=bool)
+    for fragment in map(list, Chem.GetMolFrags(mol)):
+        if marked[fragment].any():
+            closed[fragment] = ~marked[fragment]
+        elif not any(mol.GetAtomWithIdx(index).GetTotalNumHs() for index in fragment):
+            atoms = Chem.MolFragmentToSmiles(mol, fragment)
+            raise UserError(f"{name}: nothing can grow on {atoms}, which has no hydrogen to give way: mark a place with *, or leave it out")
+    return closed
 
 
-def _positions(given: Chem.Mol, mol: Chem.Mol, order: list[int], name: str) -> NDArray[np.float64] | None:
-    if not given.GetNumConformers() or not given.GetConformer().Is3D():
-        return None
+def _stereo(mol: Chem.Mol) -> str | None:
+    """The stereochemistry that is stated, in words, or None."""
+    if any(atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED for atom in mol.GetAtoms()):
+        return "it states the handedness of an atom"
+    if any(bond.GetStereo() > Chem.BondStereo.STEREOANY for bond in mol.GetBonds()):
+        return "it states the geometry of a double bond"
+    return None
+
+
+def _positions(mol: Chem.Mol, order: list[int], name: str) -> NDArray[np.float64]:
     positions = mol.GetConformer().GetPositions()
     if fault := coordinate_fault(positions):
         raise UserError(f"{name}: {fault}")

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +28,8 @@ from scidiff_molecules.properties import PROPERTIES
 from scidiff_molecules.statistics import PropertyScale
 
 IN_RANGE, AT_VALUE = 0.02, 0.25
+REACH = 1.0
+"""Standard deviations beyond the training molecules' extremes at which a property can still be asked for."""
 
 Asked = Mapping[str, float | int | tuple[float | int, float | int]]
 """Property -> a value, or (low, high), in the units of :data:`~scidiff_molecules.properties.PROPERTIES`."""
@@ -50,9 +54,15 @@ class Targets:
                 raise UserError(f"target {name} = {low:g}..{high:g}: give finite numbers, the lower one first")
 
     @classmethod
-    def of(cls, asked: Asked) -> Targets:
-        """From ``{"gap": 5.5, "mu": (2, 3)}``."""
-        return cls({name: (v, v) if isinstance(v, float | int) else (float(v[0]), float(v[1])) for name, v in asked.items()})
+    def of(cls, asked: Mapping[str, Any]) -> Targets:
+        """From :data:`Asked`, such as ``{"gap": 5.5, "mu": (2, 3)}``. Raises UserError for anything but a number or a pair of them."""
+        ranges: dict[str, tuple[float, float]] = {}
+        for name, value in asked.items():
+            ends = value if isinstance(value, Sequence) else (value, value)
+            if len(ends) != 2 or not all(isinstance(end, float | int) for end in ends):
+                raise UserError(f"target {name} = {value!r}: give a number, or (low, high)")
+            ranges[name] = (float(ends[0]), float(ends[1]))
+        return cls(ranges)
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Targets:
@@ -61,7 +71,7 @@ class Targets:
         for text in texts:
             found = re.fullmatch(r"\s*(\w+)\s*=\s*([^\s.]\S*?|\.\d\S*?)(?:\s*\.\.\s*(\S+))?\s*", text)
             try:
-                if found is None:
+                if found is None or "_" in text.partition("=")[2]:  # which Python takes for digits' spaces: 5_5 is 55
                     raise ValueError(text)
                 low, high = float(found[2]), float(found[3] or found[2])
             except ValueError:
@@ -122,6 +132,19 @@ class TargetLaw:
         width = torch.where(low == high, AT_VALUE, IN_RANGE)
         weights = -0.5 * (outside / width).square().sum(1)
         return torch.where(self.law[:, -1] >= self.least, weights, -math.inf)
+
+    def check(self) -> None:
+        """Raises UserError for a property that lies far from every training molecule's; warns if none of them meets all at once."""
+        low, high = self.bounds
+        for row, one in enumerate(self.scales):
+            values = self.law[:, row].double()
+            if float(low[row]) > float(values.max()) + REACH or float(high[row]) < float(values.min()) - REACH:
+                least, most = (float(end) * one.std + one.mean for end in (values.min(), values.max()))
+                asked = Targets({one.name: self.targets.ranges[one.name]}).to_text()[0]
+                raise UserError(f"target {asked}: this model was trained on {least:.4g} to {most:.4g} {PROPERTIES[one.name].unit}")
+        if not self.supported():
+            told = ", ".join(self.targets.to_text())
+            warnings.warn(f"no training molecule meets {told}; sizes, and values within ranges, are those of the nearest", stacklevel=2)
 
     def supported(self) -> int:
         """How many of the kept training molecules meet all targets (a single value: to within a quarter of a standard deviation)."""

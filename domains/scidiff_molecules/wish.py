@@ -67,11 +67,13 @@ class Wish:
     def check(self, denoiser: Denoiser, statistics: Statistics) -> None:
         """Raises UserError for what cannot be asked of this model."""
         trained, least = len(statistics.sizes) - 1, self.least
+        if least > 4 * trained:
+            raise UserError(f"scaffold: it has {least - 1} atoms; this model was trained on up to {trained}, and makes up to {4 * trained}")
         if self.atoms is not None and not least <= self.atoms <= 4 * trained:
             held = f" and the scaffold has {least - 1}" if least > 1 else ""
             raise UserError(f"atoms = {self.atoms}: this model was trained on up to {trained}{held}; ask for {least} to {4 * trained}")
         if self.targets is not None:
-            self.law(denoiser, statistics, self.targets)
+            self.law(denoiser, statistics, self.targets).check()
         if self.scaffold is not None:
             if HYDROGENS not in denoiser.process.fields:
                 raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")

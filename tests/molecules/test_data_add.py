@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from scidiff.cli import app
 from scidiff.errors import UserError
 from scidiff.train.session import TrainWarning
-from scidiff_molecules.data import MoleculeDataset, smiles
+from scidiff_molecules.data import MoleculeDataset, smiles, to_implicit
 from scidiff_molecules.data.add import FileJob, add_molecules
+from scidiff_molecules.data.build import flat_dataset
 from scidiff_molecules.data.embed import embed
 from scidiff_molecules.data.gather import BLOCK
-from scidiff_molecules.data.own import load_own
+from scidiff_molecules.data.own import graph_invariant, load_own, split
 from scidiff_molecules.data.records import KINDS, LISTED, LeftOut, Taken, Tally, kind_of, smiles_of, take
 from scidiff_molecules.data.smiles import smiles_fault
 from scidiff_molecules.metrics.adapter import structures
@@ -87,6 +88,23 @@ def test_the_set_holds_the_molecules_of_the_smiles(tmp_path: Path) -> None:
         again = MoleculeDataset.load(tmp_path / f"{name}.safetensors")
         assert again.metadata == about
         assert torch.equal(again.fields["pos"], dataset.fields["pos"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column"),
+    [
+        ("a.csv", "id,canonical_smiles\nN,CCO\nC,CCN\n", "canonical_smiles"),
+        ("a.csv", '"ChEMBL ID";"Smiles";"Name"\n"CHEMBL1";"CCO";"a, b; c"\n"N";"CCN";\n', "Smiles"),
+        ("a.csv", "\ufeffSMILES\tsmiles_of_parent\nCCO\tC\nCCN\tC\n", "SMILES"),
+        ("a.csv", "\ufeffCCO,ethanol\nCCN,smiles\n", None),
+        ("a.smi", "\ufeffCCO smiles of ethanol\nCCN amine\n", None),
+        ("a.smi", "Name SMILES\nN CCO\nC CCN\n", "SMILES"),
+    ],
+)
+def test_the_column_of_smiles_is_found_and_told(tmp_path: Path, name: str, content: str, column: str | None) -> None:
+    dataset = made(tmp_path, name, content)
+    assert smiles_in(dataset) == ["CCO", "CCN"]
+    assert (dataset.metadata["column"], dataset.metadata["left_out"]) == (column, {})
 
 
 HOSTILE = {
@@ -224,6 +242,7 @@ def test_two_processes_write_the_bytes_of_one(tmp_path: Path) -> None:
         ("a.xyz", "3\n\nO 0 0 0\n", {}, "SDF files end in .sdf"),
         ("a.sdf", "no molecule", {}, "not an SDF file"),
         ("a.csv", "name,smiles\n,\n", {}, r"record 2: an empty SMILES"),
+        ("a.csv", "name,structure\n1,CCO\n", {}, r"line 1 holds no SMILES and names no column so \(name, structure\)"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(
@@ -233,6 +252,35 @@ def test_a_file_that_cannot_be_used_is_refused(
     with pytest.raises(UserError, match=message):
         made(tmp_path, name, content, **options)
     assert not (tmp_path / f"{name}.safetensors").exists()
+
+
+def test_a_set_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    made(tmp_path, "a.smi", "CCO\n")
+    with pytest.raises(UserError, match="there already; choose another name"):
+        made(tmp_path, "a.smi", "CCN\n")
+    assert smiles_in(made(tmp_path, "a.smi", "CCN\n", force=True)) == ["CCN"]
+
+
+def test_no_graph_lies_on_both_sides_of_the_split() -> None:
+    """Ten molecules in twelve conformers each, their atoms shuffled and so their Kekule forms; the invariant is one to one on them."""
+    chance, kinds = np.random.default_rng(0), ["Cc1ccccc1", "CC(C)O", "CCCO", "c1ccncc1", "CC=N"]
+    kinds += ["C[NH3+]", "CN", "OC=O", "CC#N", "C1CC1"]
+    taken = []
+    for kind, text in enumerate(kinds):
+        mol = conformer(text)
+        for k in range(12):
+            shuffled = Chem.RenumberAtoms(mol, chance.permutation(mol.GetNumAtoms()).tolist())
+            taken.append(take(12 * kind + k, shuffled))
+    dataset = flat_dataset([(one.record, one.bonds) for one in taken], {"hydrogens": "explicit"})
+    for some in (dataset, to_implicit(dataset)):
+        invariant = graph_invariant(some)
+        assert [len(set(invariant[12 * k : 12 * (k + 1)].tolist())) for k in range(10)] == [1] * 10
+        assert len(invariant.unique()) == 10
+        train, valid = split(some, 1000)
+        assert (len(train), len(valid)) == (108, 12)
+        assert not set(graph_invariant(train).tolist()) & set(graph_invariant(valid).tolist())
+    single = dataset.select(torch.arange(12))
+    assert [len(part) for part in split(single, 1000)] == [11, 1]
 
 
 def test_the_size_of_a_file_is_judged_before_it_is_read(tmp_path: Path) -> None:

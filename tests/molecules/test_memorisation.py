@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 
 from scidiff_molecules.data import load_sample
 from scidiff_molecules.memorisation import TrainingSet
 from scidiff_molecules.metrics.adapter import structures
-from scidiff_molecules.metrics.neighbours import nearest
+from scidiff_molecules.metrics.neighbours import fingerprints, nearest
 from scidiff_molecules.sdf import build_mol
 
 
@@ -26,6 +27,14 @@ def test_copies_are_twins_and_others_are_not(hydrogens: str) -> None:
     assert fresh["nearest_training"] == pytest.approx(known.usual)
     assert fresh["nearest_training"] < 0.7
     assert known.measure([]) == {}
+
+
+def test_a_molecule_is_its_own_twin_whatever_its_stereochemistry_says() -> None:
+    for smiles in ("CC=N", "CC(=N)N", "C[C@H](O)F", "C/C=C/O"):
+        full = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        assert rdDistGeom.EmbedMolecule(full, randomSeed=1) == 0
+        Chem.AssignStereochemistryFrom3D(full)
+        assert nearest(fingerprints([full]), fingerprints([Chem.MolFromSmiles(smiles)])) == [1.0]
 
 
 def test_the_similarity_is_tanimotos() -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import QED, Crippen
+from rdkit.Chem import QED, Crippen, rdDistGeom
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from support.zoo import zoo
 
 from scidiff_molecules.metrics import druglike
 from scidiff_molecules.metrics.druglike import corrected_stable_atoms, corrected_table, describe
+from scidiff_molecules.metrics.valence import as_generated
 from scidiff_molecules.sdf import Structure, structure_of
 
 UNSTABLE = {"radical": 1, "hypervalent": 1, "one atom": 1}  # the carbon of valence 3, 5, 0; all else in the zoo is stable
@@ -65,6 +66,8 @@ def test_a_neutral_nitro_group_is_judged_before_it_is_mended() -> None:
     bonds = tuple((i, j, 2.0 if {nitro.numbers[i], nitro.numbers[j]} == {7, 8} else order) for i, j, order in nitro.bonds)
     stated = replace(nitro, charges=np.zeros_like(nitro.charges), bonds=bonds)
     assert corrected_stable_atoms(stated) == len(stated) - 1
+    assert as_generated(nitro).valid
+    assert not as_generated(stated).valid  # as the generator says of its own molecules
 
 
 def aromatic_as_stated(smiles: str) -> Structure:
@@ -121,10 +124,12 @@ def test_descriptors_of_known_molecules(smiles: str) -> None:
     assert found.scaffold == MurckoScaffold.MurckoScaffoldSmiles(mol=mol)
 
 
-@pytest.mark.parametrize("smiles", ["CC(=O)Nc1ccc(O)cc1", "C1CC2CCC1C2", "[NH3+]CC(=O)[O-]", "C[C@H](N)C(=O)NC1CC1"])
+@pytest.mark.parametrize("smiles", ["CC(=O)Nc1ccc(O)cc1", "C1CC2CCC1C2", "[NH3+]CC(=O)[O-]", "C[C@H](N)C(=O)NC1CC1", "CC(=N)N", "CC=N"])
 def test_hydrogens_and_the_order_of_atoms_change_nothing(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
     full = Chem.AddHs(mol)
+    assert rdDistGeom.EmbedMolecule(full, randomSeed=1) == 0
+    Chem.AssignStereochemistryFrom3D(full)  # with it, RDKit's default keeps the hydrogen of a C=NH
     mixed = Chem.RenumberAtoms(full, np.random.default_rng(0).permutation(full.GetNumAtoms()).tolist())
     plain, one, other = describe(mol), describe(full), describe(mixed)
     for found in (one, other):

@@ -135,7 +135,6 @@ def test_frame_and_order_of_the_atoms_change_nothing(name: str) -> None:
     assert two.converged
     assert two.energy == pytest.approx(one.energy, abs=1e-3)
     assert two.rmsd == pytest.approx(one.rmsd, abs=1e-3)
-    assert two.heavy_rmsd == pytest.approx(one.heavy_rmsd, abs=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -188,7 +187,7 @@ def test_a_field_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyPa
     found = relax(as_stated(zoo()["methane"]))
     assert (found.converged, found.calls, found.positions) == (False, 1, None)
     assert "SCF not converged" in found.reason
-    assert np.isnan([found.energy, found.rmsd, found.heavy_rmsd]).all()
+    assert np.isnan([found.energy, found.rmsd]).all()
 
 
 def test_a_field_that_fails_on_the_way_costs_a_shorter_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,14 +291,6 @@ def test_the_rmsd_knows_left_from_right() -> None:
     assert rmsd(hand, Rotation.from_rotvec([1.0, 2, 3]).apply(hand)) < 1e-12
     assert rmsd(hand, hand * [-1, 1, 1]) > 0.3
     assert np.isnan(rmsd(hand[:0], hand[:0]))
-
-
-def test_heavy_atoms_are_superposed_by_themselves() -> None:
-    water = embedded("O")
-    found = relax(as_stated(water))
-    assert found.heavy_rmsd == 0
-    assert found.rmsd > 0
-    assert np.isnan(relax(as_stated(diatomic(1, 1, 0.8))).heavy_rmsd)
 
 
 def test_the_model_hessian_is_symmetric_turns_with_the_molecule_and_resists_no_translation() -> None:

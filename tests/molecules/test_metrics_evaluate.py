@@ -21,6 +21,7 @@ from scidiff_molecules.metrics import Evaluation, evaluate
 from scidiff_molecules.metrics.command import evaluate_command
 from scidiff_molecules.metrics.definitions import DEFINITIONS
 from scidiff_molecules.metrics.intervals import wilson
+from scidiff_molecules.metrics.plan import Plan
 from scidiff_molecules.sdf import ReadFailure, SdfWriter
 
 HUGE_CLAIM = "x\n\n\n2000000000  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"
@@ -130,6 +131,10 @@ def test_notes_on_missing_hydrogens_and_other_elements() -> None:
     sulphur = evaluate([molecule("CCS"), molecule("CCO")], reference=None)
     assert [note for note in sulphur.notes if "elements outside" in note and note.endswith(": 1")]
     assert not evaluate([molecule("CCO")], reference=None).notes
+    drawn = molecule("CCO")
+    drawn.GetConformer().SetPositions(drawn.GetConformer().GetPositions() * [1, 1, 0])
+    flat = evaluate([drawn, molecule("CCO")], reference=None)
+    assert [note for note in flat.notes if note.startswith("molecules that lie in a plane though they cannot: 1;")]
 
 
 def test_empty_sources_are_refused(tmp_path: Path) -> None:
@@ -140,6 +145,8 @@ def test_empty_sources_are_refused(tmp_path: Path) -> None:
         evaluate([], reference=None)
     with pytest.raises(UserError, match="no such file"):
         evaluate(tmp_path / "absent.sdf", reference=None)
+    with pytest.raises(UserError, match=r"absent\.sdf: no such file"):  # before the reference is looked at
+        evaluate(tmp_path / "absent.sdf", reference=tmp_path / "empty.sdf", plan=Plan(poses=0, energies=0))
 
 
 def test_the_table_shows_every_figure(tmp_path: Path) -> None:
@@ -187,7 +194,7 @@ def test_the_command_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     assert code == 0
     assert "95 % interval" in output
     stored = json.loads((tmp_path / "out.json").read_text())
-    assert stored["samples"] == 2
+    assert (stored["samples"], stored["plan"]["seed"], stored["plan"]["poses"]) == (2, 0, 0)
     assert {m["key"] for m in stored["metrics"]} == set(DEFINITIONS) - {"A/novelty", "B/novelty"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.sdf", "out.json"]
 

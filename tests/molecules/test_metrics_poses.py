@@ -13,7 +13,7 @@ from rdkit.Chem import rdDistGeom
 from support.zoo import as_stated, embedded, zoo
 
 from scidiff_molecules.metrics import poses
-from scidiff_molecules.metrics.poses import CHECKS, MAX_ATOMS, check_pose, definition, examine_pose
+from scidiff_molecules.metrics.poses import CHECKS, MAX_ATOMS, check_pose, examine_pose
 
 pytest.importorskip("posebusters")
 
@@ -194,10 +194,3 @@ def test_a_sanitised_molecule_is_judged_like_its_stated_form() -> None:
     clean = Chem.Mol(stated)
     Chem.SanitizeMol(clean)
     assert check_pose(clean) == check_pose(stated)
-
-
-def test_the_definition_names_version_configuration_and_denominator() -> None:
-    import posebusters
-
-    for word in (posebusters.__version__, "'mol'", "over all molecules", str(MAX_ATOMS)):
-        assert word in definition()

@@ -89,10 +89,12 @@ def test_what_cannot_be_judged_is_nan_and_nothing_else(model: Path, molecules: l
     bromine = Chem.RWMol(molecules[2])
     light = next(atom for atom in bromine.GetAtoms() if atom.GetAtomicNum() == 1)
     light.SetAtomicNum(35)
-    said = PropertyJudge.load(model).predict([molecules[3], fragments, bromine.GetMol(), molecules[4]])
-    assert torch.isnan(said).all(1).tolist() == [False, True, True, False]
+    nowhere, flat = Chem.Mol(molecules[5], True), Chem.Mol(molecules[5])
+    flat.GetConformer().Set3D(False)
+    said = PropertyJudge.load(model).predict([molecules[3], fragments, bromine.GetMol(), nowhere, flat, molecules[4]])
+    assert torch.isnan(said).all(1).tolist() == [False, True, True, True, True, False]
     alone = PropertyJudge.load(model).predict([molecules[3], molecules[4]])
-    torch.testing.assert_close(said[[0, 3]], alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(said[[0, 5]], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_preview_of_a_judge_states_its_errors(task: MoleculeTask, model: Path, tmp_path: Path) -> None:
@@ -123,8 +125,7 @@ def test_halves_share_no_molecule_and_are_the_whole() -> None:
     from scidiff_molecules.task import load_data
 
     judge, generator, whole = (
-        load_data(DataConfig.model_validate({"source": "sample", "half": half}))[0].fields["index"]
-        for half in ("judge", "generator", None)
+        load_data(DataConfig.model_validate({"source": "sample", "half": half}))[0].fields["index"] for half in ("judge", "generator", None)
     )
     assert not set(judge.tolist()) & set(generator.tolist())
     assert set(judge.tolist()) | set(generator.tolist()) == set(whole.tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from scidiff_molecules.metrics import evaluate
 from scidiff_molecules.report import MoleculeView, metric_tables, molecule_grid, molecule_section
 from scidiff_molecules.report.depict import shapes_only
 from scidiff_molecules.report.viewer import formula_markup, molecule_island
-from scidiff_molecules.report.views import views_of
 
 PUBLISHED = "f7cc78921ae72e7623e89cdd111434f58c2efddd2ffda1cd212644b406fb8016"  # npm 3dmol 2.5.5, build/3Dmol-min.js
 FOLDER = Path(package.__file__).parent
@@ -52,6 +52,10 @@ def five_valent() -> Chem.Mol:
     mol = Chem.RWMol(molecule("C"))
     mol.GetBondBetweenAtoms(0, 1).SetBondType(Chem.BondType.DOUBLE)
     return mol.GetMol()
+
+
+def views_of(items: Sequence[Any]) -> list[MoleculeView]:
+    return [MoleculeView.of(item, f"no. {i}") for i, item in enumerate(items)]
 
 
 def write(path: Path, **changes: object) -> str:

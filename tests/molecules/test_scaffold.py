@@ -84,6 +84,22 @@ def test_every_molecule_holds_the_part_whatever_the_weights(generator: MoleculeG
     assert torch.equal(hydrogens, torch.from_numpy(part.hydrogens)[closed].expand_as(hydrogens))
 
 
+def test_marks_close_their_own_fragment_alone() -> None:
+    part = Scaffold.of("*CC.C#N")
+    assert part.closed.tolist() == [False, True, False, False]
+
+
+def test_geometry_holds_the_stereochemistry_that_topology_cannot() -> None:
+    assert Scaffold.of(with_conformer("C[C@H](N)O")).positions is not None
+
+
+def test_an_imine_is_one_part_however_its_hydrogen_is_written() -> None:
+    """RDKit keeps the hydrogen that tells a C=NH's geometry, unless it is told not to."""
+    mol = with_conformer("CC=N")
+    Chem.AssignStereochemistryFrom3D(mol)
+    assert Scaffold.of(mol).hydrogens.tolist() == Scaffold.of("CC=N").hydrogens.tolist() == [3, 1, 1]
+
+
 def test_a_query_of_the_part_finds_it_in_molecules_that_hold_it() -> None:
     """Substituted at any place, also in a salt of its own charge; not in what only looks like it."""
     for smiles, holds, lacks in (
@@ -91,6 +107,7 @@ def test_a_query_of_the_part_finds_it_in_molecules_that_hold_it() -> None:
         ("*C1CCNC1", "CC1CCNC1", "C1CCOC1"),
         ("c1cc[nH]c1", "Cn1cccc1", "c1ccoc1"),
         ("[NH3+]CC(=O)[O-]", "CC([NH3+])C(=O)[O-]", "CC(N)C(=O)O"),
+        ("C=CC=C", "Cc1ccccc1", "C=CCC=C"),
     ):
         query = Scaffold.of(smiles).mol
         assert Chem.MolFromSmiles(holds).HasSubstructMatch(query), smiles
@@ -134,6 +151,10 @@ def test_an_sdf_file_of_one_record_is_a_part(tmp_path: Path) -> None:
         ("*", "no atom but dummies"),
         ("[CH2]C", "radical"),
         ("[H][H]", "hydrogen"),
+        ("C[C@H](N)O", "handedness of an atom, which a model cannot hold by topology alone"),
+        ("C/C=C/C", "geometry of a double bond"),
+        ("[13CH3]C", "isotope"),
+        ("C.O=C=O", "nothing can grow on O=C=O"),
         ("nowhere.sdf", "no such file"),
     ],
 )
@@ -147,6 +168,8 @@ def test_a_part_that_a_model_cannot_hold_is_refused(generator: MoleculeGenerator
         generator.stream(1, scaffold="CBr")
     with pytest.raises(UserError, match="trained on up to 9: give atoms >= 11"):
         generator.stream(1, scaffold="C1CCCCCCCCC1")
+    with pytest.raises(UserError, match="it has 40 atoms; this model was trained on up to 9, and makes up to 36"):
+        generator.stream(1, scaffold="C" * 40, atoms=41)
     with pytest.raises(UserError, match="ask for 7 to 36"):
         generator.stream(1, scaffold="c1ccccc1", atoms=6)
     with pytest.raises(UserError, match="without known parts"):

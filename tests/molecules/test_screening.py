@@ -188,6 +188,22 @@ def test_what_does_not_sanitise_is_never_ok() -> None:
     assert (unmarked.mol.GetProp(STATUS), unmarked.mol.GetNumAtoms()) == ("withheld: does not sanitise", 0)
 
 
+@pytest.mark.parametrize("smiles", ["Cc1c(N(=O)=O)cc(N(=O)=O)cc1N(=O)=O", "O=N(=O)N1CN(N(=O)=O)CN(N(=O)=O)C1"])
+def test_what_a_reader_would_mend_is_screened_as_mended(smiles: str) -> None:
+    """Nitro groups without charges do not sanitise as generated; RDKit's readers give them the charges that the rules know."""
+    mol = Chem.MolFromSmiles(smiles, sanitize=False)
+    one = Generated(5, mol, "Explicit valence for atom # 8 N, 5, is greater than permitted")
+    (withheld,) = screened([one], SCREENING)
+    assert withheld.mol.GetNumAtoms() == 0
+    assert withheld.mol.GetProp(STATUS).startswith("withheld: ")
+
+
+def test_the_sound_fragments_of_what_does_not_sanitise_are_screened() -> None:
+    both = Chem.CombineMols(Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), read("C#N"))
+    verdict = SCREENING.check(both)
+    assert (verdict.withheld, verdict.screened, verdict.rule) == (True, False, "cwc-named-small")
+
+
 def test_no_memory_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(mol: Chem.Mol) -> list[Chem.Mol]:
         raise MemoryError

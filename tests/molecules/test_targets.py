@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,7 @@ def test_what_is_written_is_read_again(asked: dict[str, tuple[float, float]]) ->
         (["gap=1..2..3"], "NAME=VALUE"),
         (["gap=3..2"], "the lower one first"),
         (["gap=nan"], "finite"),
+        (["gap=5_5"], "NAME=VALUE"),
         (["gap=1", "gap=2"], "twice"),
         (["gpa=5"], "did you mean 'gap'"),
         ([], "at least one"),
@@ -82,6 +84,19 @@ def test_what_is_written_is_read_again(asked: dict[str, tuple[float, float]]) ->
 def test_what_cannot_be_asked_is_named(texts: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Targets.parse(texts)
+
+
+@pytest.mark.parametrize("value", [None, "5", (1,), (1, 2, 3), ("a", 2)])
+def test_what_is_no_number_and_no_range_is_named(value: Any) -> None:
+    with pytest.raises(UserError, match="give a number, or"):
+        Targets.of({"gap": value})
+
+
+def test_what_lies_far_from_all_training_molecules_is_refused_and_what_none_meets_is_told() -> None:
+    with pytest.raises(UserError, match=r"target gap=40.0: this model was trained on 4 to 10 eV"):
+        TargetLaw(Targets.of({"gap": 40.0}), SCALES, LAW).check()
+    with pytest.warns(UserWarning, match="no training molecule meets gap=11.5"):
+        TargetLaw(Targets.of({"gap": 11.5}), SCALES, LAW).check()
 
 
 def share(found: torch.Tensor, expected: float) -> bool:

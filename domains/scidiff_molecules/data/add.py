@@ -24,7 +24,7 @@ from .embed import METHOD, embed
 from .gather import BLOCK, gather, work
 from .qm9 import cache_folder
 from .records import LeftOut, Taken, graph_fault, smiles_of, take
-from .smiles import SUFFIXES, check_file, parse_smiles, read_smiles
+from .smiles import SUFFIXES, check_file, form_of, parse_smiles, read_smiles
 
 Conformers = Literal["embed", "none"]
 SDF_SUFFIXES = (".sdf", ".sd", ".mol")
@@ -34,9 +34,9 @@ OWN_FOLDER = "own"
 
 
 def own_path(name: str, cache: Path | None = None) -> Path:
-    """Where the set of this name lies in the user's cache. Raises UserError for other than letters, digits, ``_``, ``-`` and ``.``."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name):
-        raise UserError(f"{name!r} is no name for a data set: at most 64 letters, digits, '_', '-' and '.', the first of them no '.'")
+    """Where the set of this name lies in the user's cache. Raises UserError for other than letters, digits, ``_`` and ``-``."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise UserError(f"{name!r} is no name for a data set: give one of at most 64 letters, digits, '_' and '-' with --name")
     return (cache or cache_folder()) / OWN_FOLDER / f"{name}.safetensors"
 
 
@@ -48,6 +48,7 @@ def add_molecules(
     seed: int = 0,
     largest_fragment: bool = False,
     max_atoms: int = MAX_ATOMS,
+    force: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> MoleculeDataset:
@@ -65,6 +66,8 @@ def add_molecules(
         take the largest fragment of salts and solvates (most heavy atoms, then heaviest); its charge stays. By default they are left out.
     max_atoms:
         heavy atoms of a molecule, at most 400.
+    force:
+        replace a set that is there already.
 
     ``metadata['left_out']`` counts what was left out by reason, ``metadata['left_out_records']`` lists the first hundred by index
     (SDF, from 0) or line (SMILES, from 1); ``metadata['index']`` says which. Equal files give equal sets, whatever ``workers`` is.
@@ -72,13 +75,15 @@ def add_molecules(
     Raises
     ------
     UserError
-        for a file that cannot be read, is over a limit, or holds no usable molecule.
+        for a file that cannot be read, is over a limit, or holds no usable molecule; for an ``out`` that is there already.
     """
     file, out = Path(file), Path(out)
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: the set's name must end in .safetensors")
     if not 1 <= max_atoms <= MOST_ATOMS:
         raise UserError(f"max_atoms = {max_atoms}: between 1 and {MOST_ATOMS} heavy atoms can be asked for")
+    if out.exists() and not force:
+        raise UserError(f"{out}: there already; choose another name, or replace it (--force)")
     job = FileJob(str(file), conformers, seed, largest_fragment, max_atoms)
     dataset, _, _ = gather(job, job.count(), workers=workers, progress=progress)
     embedded = dataset.metadata.pop("embedded")
@@ -87,6 +92,7 @@ def add_molecules(
         "source": file.name,
         "source_sha256": file_sha256(file),
         "index": "record from 0" if job.is_sdf else "line from 1",
+        "column": None if job.is_sdf else form_of(file).header,
         "fragments": "largest" if largest_fragment else "whole molecules",
         "conformers": {"file": len(dataset) - embedded, "embedded": embedded, "how": METHOD if embedded else "", "seed": seed},
     }

@@ -40,7 +40,7 @@ ELEMENTS = frozenset(("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", 
 HEAVY = (6, 50)
 CHARGE = 2
 CACHE_FILE = "ligands.safetensors"
-RULES = 1
+RULES = 2
 """Of what is kept and where it belongs: a cached file of other rules is made anew."""
 SPLITS = {"train": 90, "valid": 5, "test": 5}
 """Per cent."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 from scidiff.errors import UserError
 from scidiff.random import permutation
 from scidiff_molecules.sdf import ReadFailure, read_sdf
@@ -62,13 +66,42 @@ def load_sdf(path: str | Path, *, hydrogens: str = "explicit") -> MoleculeDatase
 
 
 def split(dataset: MoleculeDataset, valid: int) -> tuple[MoleculeDataset, MoleculeDataset]:
-    """(training, validation): up to ``valid`` molecules, a tenth at most, by a fixed shuffle. Raises UserError for fewer than two."""
+    """(training, validation): about ``valid`` molecules, a tenth at most, by a fixed shuffle. All conformers and stereoisomers of a graph
+    lie on one side, except in a data set of a single graph. Raises UserError for fewer than two molecules."""
     count = len(dataset)
     if count < 2:
         raise UserError(f"{dataset.metadata.get('source')}: {count} molecule to train on; at least two are needed, one of them to validate")
-    order = permutation(0, 0, count)
-    held = max(1, min(valid, count // 10))
-    return dataset.select(order[held:].sort().values, split="train"), dataset.select(order[:held].sort().values, split="valid")
+    order, held = permutation(0, 0, count), max(1, min(valid, count // 10))
+    _, group, size = graph_invariant(dataset).unique(return_inverse=True, return_counts=True)
+    if len(size) == 1:
+        group, size = torch.arange(count), torch.ones(count, dtype=torch.int64)
+    place = torch.full_like(size, count).scatter_reduce_(0, group[order], torch.arange(count), "amin")
+    fit = torch.where(size <= held, place, count + size).argsort()  # in the shuffle's order; what does not fit last, the smallest first
+    before = size[fit].cumsum(0) - size[fit]
+    chosen = torch.isin(group, fit[(before < held) & ((size[fit] <= held) | (before == 0))][: len(size) - 1])
+    return dataset.select((~chosen).nonzero()[:, 0], split="train"), dataset.select(chosen.nonzero()[:, 0], split="valid")
+
+
+def graph_invariant(dataset: MoleculeDataset) -> Int[Tensor, " molecule"]:
+    """A number that equal graphs share, of Weisfeiler and Leman's colours after four rounds: elements, charges, hydrogens and connectivity.
+    Orders of bonds are left out, so that it does not depend on the Kekule form; now and then different molecules share one too."""
+    whole = dataset.select(torch.arange(len(dataset)))
+    nodes, edges = whole.node_ptr.diff(), whole.edge_ptr.diff()
+    molecule = torch.repeat_interleave(torch.arange(len(whole)), nodes)
+    first, second = whole.fields["bond_index"] + torch.repeat_interleave(whole.node_ptr[:-1], edges)
+    z, charge, hydrogens = (whole.fields[key] for key in ("z", "charge", "num_h"))
+    colour = _mixed((z * 100 + charge) * 100 + hydrogens)
+    for _ in range(4):
+        around = torch.zeros_like(colour).index_add_(0, first, colour[second]).index_add_(0, second, colour[first])
+        colour = _mixed(3 * colour + around)
+    return torch.zeros_like(nodes).index_add_(0, molecule, colour)
+
+
+def _mixed(x: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """A fixed one-to-one map of 64-bit integers that leaves no trace of sums (two rounds of a multiplicative hash)."""
+    for odd in (-7046029254386353131, -4658895280553007687):
+        x = (x ^ (x >> 29)) * odd
+    return x ^ (x >> 32)
 
 
 def describe_left_out(dataset: MoleculeDataset) -> str | None:
@@ -80,4 +113,4 @@ def describe_left_out(dataset: MoleculeDataset) -> str | None:
     return f"{sum(reasons.values()):,} records of {dataset.metadata['source']} are left out ({told})"
 
 
-__all__ = ["describe_left_out", "load_own", "load_sdf", "split"]
+__all__ = ["describe_left_out", "graph_invariant", "load_own", "load_sdf", "split"]

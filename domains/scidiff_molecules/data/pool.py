@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scidiff.errors import UserError
+from scidiff.sweep.processes import cores
 
 MAX_WORKERS = 8
 
 
 def workers_for(blocks: int, asked: int | None = None) -> int:
     """How many processes share ``blocks`` pieces of work: ``asked``, by default the cores; at most 8, and none without work."""
-    return max(1, min(MAX_WORKERS, asked or os.cpu_count() or 1, blocks))
+    return max(1, min(MAX_WORKERS, asked or cores(), blocks))
 
 
 def in_processes(entry: str, calls: Sequence[Sequence[str]], folder: Path, report: Callable[[int, int], None]) -> None:

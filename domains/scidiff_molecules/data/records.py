@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from rdkit import Chem, rdBase
 
+from scidiff_molecules.sdf import without_hydrogens
+
 from .bonds import Bonds
 from .sources import Record
 
@@ -134,7 +136,7 @@ def _clash(pos: np.ndarray) -> str | None:
 def smiles_of(mol: Chem.Mol, *, stereo: bool = True) -> str:
     """RDKit's canonical SMILES of a sanitised molecule, hydrogens implicit."""
     with rdBase.BlockLogs():
-        return Chem.MolToSmiles(Chem.RemoveHs(mol, sanitize=False), isomericSmiles=stereo)
+        return Chem.MolToSmiles(without_hydrogens(mol, sanitize=False), isomericSmiles=stereo)
 
 
 def key_of(mol: Chem.Mol) -> str:

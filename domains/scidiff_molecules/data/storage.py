@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from scidiff.errors import UserError
+from scidiff.files import atomic_write
 
 FORMAT = "scidiff.molecules/1"
 REMEDY = "delete it and make it again with `scidiff molecules data`"
@@ -74,7 +73,7 @@ def _all(good: Tensor, count: Tensor | None, law: str) -> None:
 
 
 def write(path: Path, fields: Mapping[str, Tensor], nodes: Tensor, edges: Tensor, metadata: Mapping[str, Any]) -> None:
-    """Write atomically: a temporary file in the same folder, fsync, rename."""
+    """Write atomically; folders that lack are made."""
     width = np.uint8 if nodes.numel() and int(nodes.max()) <= 256 else np.uint16
     arrays = {key: value.numpy().astype(_SMALL.get(key, value.numpy().dtype)) for key, value in fields.items()}
     arrays["bond_index"] = fields["bond_index"].numpy().astype(width)
@@ -83,6 +82,7 @@ def write(path: Path, fields: Mapping[str, Tensor], nodes: Tensor, edges: Tensor
         if not np.array_equal(arrays[key], value.numpy()):
             raise UserError(f"{path}: {key} does not fit the file's small integers; molecules this large cannot be stored")
     header = {"format": FORMAT, "metadata": json.dumps(dict(metadata), sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, _stable(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, header)))
 
 
@@ -125,25 +125,3 @@ def blame(path: Path) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{path}: {error}; {REMEDY}") from None
-
-
-def atomic_write(path: Path, payload: bytes) -> None:
-    """Put ``payload`` at ``path`` whole or not at all, also when killed or out of disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself must survive a power cut
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from scidiff.sweep.processes import cores
 from scidiff_molecules.metrics.crew import Chunk, Crew
 from scidiff_molecules.metrics.histograms import CHUNK, Weighing, priorities, resampled
 from scidiff_molecules.metrics.payload import Payload, payloads_of
@@ -88,7 +88,7 @@ def worker_count(plan: Plan, molecules: int) -> int:
     """Processes for so many molecules (at least so many, if it is more than :data:`FEW`)."""
     if plan.workers is not None:
         return plan.workers
-    return 0 if molecules <= FEW and not plan.calculates else min(os.cpu_count() or 1, MAX_WORKERS)
+    return 0 if molecules <= FEW and not plan.calculates else min(cores(), MAX_WORKERS)
 
 
 def _chunks(stream: Iterable[tuple[Payload, int]], details: bool) -> Iterator[Chunk]:

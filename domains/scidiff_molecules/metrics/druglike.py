@@ -31,9 +31,7 @@ from rdkit import Chem, RDConfig, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from scidiff_molecules.sdf.structure import Structure, build_mol
-
-_SANITISE = Chem.SANITIZE_ALL ^ Chem.SANITIZE_CLEANUP ^ Chem.SANITIZE_CLEANUP_ORGANOMETALLICS ^ Chem.SANITIZE_CLEANUPATROPISOMERS
+from scidiff_molecules.sdf.structure import AS_STATED, Structure, build_mol, without_hydrogens
 
 Entry = tuple[int, int, int, float]
 """(atomic number, formal charge, number of aromatic bonds, sum of the orders of the other bonds) of one atom."""
@@ -55,7 +53,7 @@ def aromatic_entries(structure: Structure) -> tuple[list[Entry], Chem.RWMol | No
     bonds = structure.bonds
     with rdBase.BlockLogs():
         try:
-            Chem.SanitizeMol(mol, _SANITISE)
+            Chem.SanitizeMol(mol, AS_STATED)
             bonds = tuple((b.GetBeginAtomIdx(), b.GetEndAtomIdx(), b.GetBondTypeAsDouble()) for b in mol.GetBonds())
         except ValueError:
             mol = None
@@ -102,7 +100,7 @@ def describe(mol: Chem.Mol) -> Descriptors:
     if mol.GetNumAtoms() == 0:
         raise ValueError("a molecule without atoms has no descriptors")
     with rdBase.BlockLogs():
-        bare = Chem.RemoveHs(mol)
+        bare = without_hydrogens(mol)
         return Descriptors(
             qed=float(QED.qed(bare)),
             sa=float(_sa_scorer()(bare)),

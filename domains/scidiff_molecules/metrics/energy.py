@@ -58,7 +58,6 @@ class Relaxation:
     Attributes:
         energy: E(as generated) - E(relaxed), kcal/mol.
         rmsd: all atoms, after optimal superposition, Angstrom.
-        heavy_rmsd: heavy atoms alone, superposed by themselves, Angstrom; NaN without any.
         converged: whether the minimiser got to its criterion.
         reason: why it did not; empty when it did.
         calls: how often energy and gradient were computed (0: not counted).
@@ -67,7 +66,6 @@ class Relaxation:
 
     energy: float
     rmsd: float
-    heavy_rmsd: float
     converged: bool
     reason: str
     calls: int = 0
@@ -88,7 +86,7 @@ def relax(mol: Chem.Mol, method: Method = "gfn2", *, max_steps: int = MAX_STEPS)
     numbers = np.array([atom.GetAtomicNum() for atom in copy.GetAtoms()], dtype=np.int64)
     start = np.array(copy.GetConformer().GetPositions(), dtype=np.float64)
     if method == "mmff":
-        return _mmff(copy, numbers, start, max_steps)
+        return _mmff(copy, start, max_steps)
     charge = sum(atom.GetFormalCharge() for atom in copy.GetAtoms())
     radicals = 0 if unsanitary else sum(atom.GetNumRadicalElectrons() for atom in copy.GetAtoms())
     return _gfn2(numbers, start, charge, unpaired(int(numbers.sum()) - charge, radicals), max_steps)
@@ -121,15 +119,14 @@ def _fault(mol: Chem.Mol) -> str | None:
 
 
 def _impossible(reason: str, calls: int = 0) -> Relaxation:
-    return Relaxation(nan, nan, nan, False, reason, calls)
+    return Relaxation(nan, nan, False, reason, calls)
 
 
-def _found(drop: float, numbers: NDArray[np.int64], start: Vector, end: Vector, reason: str, calls: int) -> Relaxation:
-    heavy = numbers > 1
-    return Relaxation(drop, rmsd(start, end), rmsd(start[heavy], end[heavy]), not reason, reason, calls, end)
+def _found(drop: float, start: Vector, end: Vector, reason: str, calls: int) -> Relaxation:
+    return Relaxation(drop, rmsd(start, end), not reason, reason, calls, end)
 
 
-def _mmff(mol: Chem.Mol, numbers: NDArray[np.int64], start: Vector, max_steps: int) -> Relaxation:
+def _mmff(mol: Chem.Mol, start: Vector, max_steps: int) -> Relaxation:
     with rdBase.BlockLogs():
         field = None
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant="MMFF94")
@@ -143,7 +140,7 @@ def _mmff(mol: Chem.Mol, numbers: NDArray[np.int64], start: Vector, max_steps: i
     if not np.isfinite(drop):
         return _impossible("MMFF94's energy is not finite")
     end = np.array(mol.GetConformer().GetPositions(), dtype=np.float64)
-    return _found(drop, numbers, start, end, f"not converged in {max_steps} steps" if unfinished else "", 0)
+    return _found(drop, start, end, f"not converged in {max_steps} steps" if unfinished else "", 0)
 
 
 def _gfn2(numbers: NDArray[np.int64], start: Vector, charge: int, uhf: int, max_steps: int) -> Relaxation:
@@ -155,7 +152,7 @@ def _gfn2(numbers: NDArray[np.int64], start: Vector, charge: int, uhf: int, max_
         first, last, end, reason = _minimise(surface, start.ravel() / BOHR, numbers, max_steps)
     except (TBLiteRuntimeError, TBLiteValueError, np.linalg.LinAlgError) as error:
         return _impossible(f"GFN2-xTB failed: {error}".strip().splitlines()[0], surface.calls if surface else 0)
-    return _found((first - last) * HARTREE, numbers, start, end.reshape(-1, 3) * BOHR, reason, surface.calls)
+    return _found((first - last) * HARTREE, start, end.reshape(-1, 3) * BOHR, reason, surface.calls)
 
 
 class _Surface:

@@ -10,6 +10,7 @@ always there; a :class:`~scidiff_molecules.metrics.plan.Plan` asks for more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from scidiff_molecules.metrics.report import Evaluation, Failure, ReferenceInfo
 from scidiff_molecules.metrics.standard import Standard
 from scidiff_molecules.metrics.tally import Tally, rows_of
 from scidiff_molecules.metrics.verdict import Item, Verdict
+from scidiff_molecules.sdf import checked
 
 
 def evaluate(
@@ -53,13 +55,15 @@ def evaluate(
         UserError: the file is missing, empty, too large or no SDF file; there is no molecule; the reference is unknown.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "molecules")
+    if isinstance(source, str | Path):
+        checked(source)  # before a reference is judged, which may take minutes
     with progress_bar(progress) as bar:
         known, standard = prepare(reference, plan, bar)
         tally = collect(source, plan, bar)
         if not len(tally.table):
             raise UserError(f"{label}: no molecules to evaluate")
         found = calculate(tally, standard, plan, bar)
-    return assemble(tally, known, standard, found, source=label)
+    return assemble(tally, known, standard, found, source=label, plan=plan)
 
 
 def summarise(verdicts: list[Verdict], reference: Reference | None, *, source: str, provenance: dict[str, str] | None = None) -> Evaluation:
@@ -71,7 +75,9 @@ def summarise(verdicts: list[Verdict], reference: Reference | None, *, source: s
     return assemble(tally, reference, None, Calculated(), source=source)
 
 
-def assemble(tally: Tally, reference: Reference | None, standard: Standard | None, found: Calculated, *, source: str) -> Evaluation:
+def assemble(
+    tally: Tally, reference: Reference | None, standard: Standard | None, found: Calculated, *, source: str, plan: Plan = QUICK
+) -> Evaluation:
     """Figures, and what there is to look at, from what was counted."""
     from scidiff_molecules.metrics import exhibits
 
@@ -95,6 +101,7 @@ def assemble(tally: Tally, reference: Reference | None, standard: Standard | Non
         rdkit_version=rdkit.__version__,
         scidiff_version=_scidiff_version(),
         provenance=tally.properties,
+        plan={key: value for key, value in asdict(plan).items() if key not in ("workers", "patience")},
         standard=None if standard is None else f"{standard.name}, {standard.molecules:,} molecules",
         reasons=exhibits.reasons(tally),
         types=tuple(type_distances(tally.histograms, standard)) if tally.histograms is not None and standard is not None else (),
@@ -111,6 +118,8 @@ def _notes(tally: Tally, reference: Reference | None) -> Iterator[str]:
         yield "no molecule has a hydrogen; both metrics need explicit hydrogens, so their figures mean little here"
     if foreign := int(usable["foreign"].sum()):
         yield f"molecules with elements outside H, C, N, O, F, which metric A and the strict table do not know: {foreign:,}"
+    if flat := int(usable["flat"].sum()):
+        yield f"molecules that lie in a plane though they cannot: {flat:,}; drawings have no geometry to judge, give them conformers"
     if unknown := int(np.sum(table["atoms"] == 0)):
         yield f"records without readable atoms: {unknown:,}; they count among the molecules, but their atoms cannot be counted"
     if reference is not None and reference.rdkit_version != rdkit.__version__:

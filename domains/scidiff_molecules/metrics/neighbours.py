@@ -8,7 +8,7 @@ from typing import Any, cast
 from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
-from scidiff_molecules.sdf import sanitize_fault
+from scidiff_molecules.sdf import sanitize_fault, without_hydrogens
 
 
 def nearest(some: Sequence[Any], known: Sequence[Any]) -> list[float]:
@@ -24,7 +24,7 @@ def fingerprints(molecules: Iterable[Chem.Mol]) -> list[Any]:
         for mol in molecules:
             heavy = Chem.Mol(mol)
             if sanitize_fault(heavy) is None:
-                found.append(made.GetFingerprint(Chem.RemoveHs(heavy)))
+                found.append(made.GetFingerprint(without_hydrogens(heavy)))
     return found
 
 

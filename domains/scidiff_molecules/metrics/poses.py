@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
 from typing import Any
 
 import rdkit
@@ -53,14 +52,6 @@ CHECKS = (
 _MAX_REMEMBERED = 10_000
 
 Check = Callable[[Chem.Mol], Mapping[str, Any]]
-
-
-def definition() -> str:
-    """What is measured, word for word, with the version that measures it."""
-    return (
-        f"share of molecules that pass all {len(CHECKS)} checks of PoseBusters {version('posebusters')}, configuration '{CONFIG}'; "
-        f"over all molecules: one that cannot be checked, or has more than {MAX_ATOMS} atoms, fails"
-    )
 
 
 @dataclass(frozen=True)

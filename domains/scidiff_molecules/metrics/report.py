@@ -132,6 +132,7 @@ class Shown(BaseModel):
 class Evaluation(BaseModel):
     """All figures of one set of molecules, with what is needed to compare them with others.
 
+    ``plan`` is what was asked for (:class:`~scidiff_molecules.metrics.plan.Plan`), but for the processes, on which nothing depends.
     ``reasons`` counts the failures by kind; ``types``, ``checks``, ``histograms`` and ``worst`` are of a judge's plan, empty otherwise.
     """
 
@@ -146,6 +147,7 @@ class Evaluation(BaseModel):
     rdkit_version: str
     scidiff_version: str
     provenance: dict[str, str]
+    plan: dict[str, Any]
     standard: str | None = None
     reasons: dict[str, int] = {}
     types: tuple[TypeDistance, ...] = ()

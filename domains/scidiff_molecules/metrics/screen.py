@@ -50,7 +50,10 @@ def _caption(evaluation: Evaluation) -> str:
         lines.append(f"reference {reference.name}: {reference.molecules:,} molecules, sha256 {reference.sha256[:12]}")
     if evaluation.standard is not None:
         lines.append(f"distributions: {evaluation.standard}")
-        lines.append("itself: what the reference scores; on a distance, some of its molecules (about as many) from others of them")
+        counts = sorted({m.own_molecules for m in evaluation.metrics if m.key.startswith("W/") and m.own_molecules})
+        some = " or ".join(f"{count:,}" for count in counts) or "some"
+        lines.append(f"itself: what the reference scores; on a distance, {some} of its molecules from others of them (fewer read higher)")
+        lines.append(f"random subsets and resamples: seed {evaluation.plan['seed']}")
     lines += [f"note: {note}" for note in evaluation.notes]
     if evaluation.failures:
         shown = "; ".join(f"{f.index}: {f.reason}" for f in evaluation.failures[:3])

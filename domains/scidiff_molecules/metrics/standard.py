@@ -1,7 +1,7 @@
 """What distributions are compared with: the histograms of a reference's molecules, and what the reference scores itself.
 
 ``qm9`` is QM9's test split; its training split is what scaffolds and nearest neighbours are looked up in, as novelty is. It ships with
-the package, made by ``scripts/make_qm9_standard.py``. Any other reference is judged when it is asked for.
+the package, made by ``scripts/make_qm9_distributions.py``. Any other reference is judged when it is asked for.
 
 *Its own score* is what the reference itself scores on a figure. On a distance it is that of some of its molecules from others: of n random
 molecules of one half of QM9's test split from its other half, at the n next to the number of molecules judged; of one half from the other

@@ -19,8 +19,8 @@ ROW = np.dtype(
     [
         ("atoms", "i4"), ("usable", "?"), ("a_atoms", "i4"), ("a_stable", "?"), ("a_valid", "?"), ("a_smiles", "u8"),
         ("strict_atoms", "i4"), ("strict_stable", "?"), ("lenient_atoms", "i4"), ("lenient_stable", "?"), ("valid", "?"),
-        ("connected", "?"), ("b_counted", "?"), ("b_smiles", "u8"), ("hydrogens", "?"), ("foreign", "?"), ("corrected_atoms", "i4"),
-        ("described", "?"), ("scaffold", "u8"),
+        ("connected", "?"), ("b_counted", "?"), ("b_smiles", "u8"), ("hydrogens", "?"), ("foreign", "?"), ("flat", "?"),
+        ("corrected_atoms", "i4"), ("described", "?"), ("scaffold", "u8"),
     ]
 )  # fmt: skip
 """Sixty bytes a molecule: the verdict (``a_valid``, ``b_counted``: there is such a SMILES), and what the details add."""
@@ -63,7 +63,7 @@ def rows_of(verdicts: Iterable[Verdict]) -> NDArray[Any]:
             (
                 v.atoms, v.usable, v.a_atoms, v.a_stable, v.a_smiles is not None, v.a_smiles or 0, v.strict_atoms, v.strict_stable,
                 v.lenient_atoms, v.lenient_stable, v.valid, v.connected, v.b_smiles is not None, v.b_smiles or 0, v.hydrogens, v.foreign,
-                0, False, 0,
+                v.flat, 0, False, 0,
             )
             for v in verdicts
         ],

@@ -10,7 +10,8 @@ the atom were neutral. Published figures by it are not comparable with the stric
 The valence of an atom is the sum of the orders of its bonds, aromatic systems kekulised first; implicit hydrogens do not count.
 An atom is *stable* when its table allows its valence, a molecule when all its atoms are and it has at least one.
 
-*Valid*: RDKit sanitises the molecule as generated (an atom with too few bonds is a radical, not completed with hydrogens).
+*Valid*: RDKit sanitises the molecule as generated: an atom with too few bonds is a radical, not completed with hydrogens, and RDKit's
+clean-up is left out, which would give a neutral nitro group its charges.
 *Valid and connected*: that, and one fragment. Its SMILES has hydrogens made implicit and no stereochemistry.
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from scidiff_molecules.sdf.structure import Structure, build_mol
+from scidiff_molecules.sdf.structure import AS_STATED, Structure, build_mol, without_hydrogens
 
 Table = Mapping[int, Mapping[int, frozenset[int]]]
 """Allowed valences: atomic number -> formal charge -> set of valences."""
@@ -119,7 +120,7 @@ def as_generated(structure: Structure) -> AsGenerated:
     fragments = len(Chem.GetMolFrags(mol))
     with rdBase.BlockLogs():
         try:
-            Chem.SanitizeMol(mol)
-            return AsGenerated(None, fragments, Chem.MolToSmiles(Chem.RemoveHs(mol)))
+            Chem.SanitizeMol(mol, AS_STATED)
+            return AsGenerated(None, fragments, Chem.MolToSmiles(without_hydrogens(mol)))
         except ValueError as error:
             return AsGenerated(f"{error}".strip().splitlines()[0], fragments, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from rdkit import Chem
 
 from scidiff_molecules.metrics.lookup import VALENCE, lookup, lookup_smiles
@@ -37,6 +38,7 @@ class Verdict:
         fault: why it is not valid as generated, or None.
         usable: whether its atoms and coordinates could be used at all.
         hydrogens, foreign: whether it has a hydrogen, and an element outside H, C, N, O, F.
+        flat: it lies in a plane though an atom of it has four bonds: a drawing.
     """
 
     index: int
@@ -55,6 +57,7 @@ class Verdict:
     b_smiles: int | None = None
     hydrogens: bool = False
     foreign: bool = False
+    flat: bool = False
 
 
 Reduced = tuple[Structure | None, Verdict]
@@ -148,4 +151,12 @@ def _graph_verdict(structure: Structure, verdict: Verdict, a_atoms: int, a_stabl
         b_smiles=smiles_hash(graph.smiles) if valid and connected and graph.smiles is not None else None,
         hydrogens=1 in numbers,
         foreign=not numbers <= VALENCE.keys(),
+        flat=_flat(structure),
     )
+
+
+def _flat(structure: Structure) -> bool:
+    ends = [end for i, j, _ in structure.bonds for end in (i, j)]
+    if structure.positions is None or max(map(ends.count, set(ends)), default=0) < 4:
+        return False
+    return bool(np.linalg.svd(structure.positions - structure.positions.mean(0), compute_uv=False)[-1] < 1e-3)

@@ -18,7 +18,7 @@ from rdkit import Chem, rdBase
 from scidiff_molecules.metrics.payload import Payload, reduced, structure_in
 from scidiff_molecules.metrics.valence import as_generated
 from scidiff_molecules.metrics.verdict import Reduced, Verdict, judge_reduced, smiles_hash
-from scidiff_molecules.sdf import Structure, build_mol, with_conformer
+from scidiff_molecules.sdf import AS_STATED, Structure, build_mol, with_conformer
 
 Options = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ def sanitised(structure: Structure) -> Chem.Mol:
     """A valid molecule as generated, with its conformer; neither radicals nor charges are mended."""
     mol = with_conformer(build_mol(structure), structure)
     with rdBase.BlockLogs():
-        Chem.SanitizeMol(mol)
+        Chem.SanitizeMol(mol, AS_STATED)
         Chem.AssignStereochemistryFrom3D(mol)
     return mol.GetMol()
 

@@ -14,7 +14,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from scidiff_molecules.sdf import Structure, build_mol
+from scidiff_molecules.sdf import AS_STATED, Structure, build_mol
 
 WIDTH, HEIGHT = 240, 190
 HIGHLIGHT = "#FF7F7F"
@@ -32,7 +32,7 @@ def drawable(structure: Structure, *, sanitised: bool) -> Chem.Mol:
     mol = build_mol(structure)
     with rdBase.BlockLogs():
         if sanitised:
-            Chem.SanitizeMol(mol)
+            Chem.SanitizeMol(mol, AS_STATED)
             mol = Chem.RWMol(Chem.RemoveHs(mol))
         else:
             mol.UpdatePropertyCache(strict=False)

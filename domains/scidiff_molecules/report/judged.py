@@ -58,6 +58,7 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
         facts["reference of novelty"] = f"{known.name}, {known.molecules:,} molecules, sha256 {known.sha256[:12]}"
     if evaluation.standard is not None:
         facts["reference of distributions"] = evaluation.standard
+        facts["seed of random subsets"] = str(evaluation.plan["seed"])
     return facts | {"versions": f"scidiff {evaluation.scidiff_version}, rdkit {evaluation.rdkit_version}"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,12 +74,6 @@ class MoleculeView:
             faulty=faulty,
             drawing=drawing_svg(structure, faulty, sanitised=graph.fault is None),
         )
-
-
-def views_of(items: Sequence[Chem.Mol | Failed | None], captions: Sequence[str] | None = None) -> list[MoleculeView]:
-    """Views of several molecules; captions default to ``no. 0``, ``no. 1``, ..."""
-    names = [f"no. {i}" for i in range(len(items))] if captions is None else captions
-    return [MoleculeView.of(item, name) for item, name in zip(items, names, strict=True)]
 
 
 def faulty_atoms(structure: Structure) -> tuple[int, ...]:

@@ -25,13 +25,11 @@ def _off(one: Generated) -> Generated:
 
 
 def _pass(one: Generated, screen: Screen) -> Generated:
-    if one.reason:  # it is marked as failed; no rule can judge what has no valences
-        one.mol.SetProp(SCREEN, UNSANITISED)
-        return one
-    verdict = screen.check(one.mol)
-    if verdict.withheld or not verdict.screened:
+    verdict = screen.check(one.mol)  # also of one that failed: whoever reads it may mend it, as RDKit does a neutral nitro group
+    seen = verdict.screened or verdict.withheld
+    if verdict.withheld or not (seen or one.reason):
         rule, name = (verdict.rule, verdict.name) if verdict.withheld else ("unscreenable", "does not sanitise")
         by = {"rule": rule, "rules": verdict.version, "sha256": screen.rules.sha256}
-        one = Generated(one.id, Chem.Mol(), f"{WITHHELD}{name}", by)
-    one.mol.SetProp(SCREEN, f"rules {verdict.version}")
+        one, seen = Generated(one.id, Chem.Mol(), f"{WITHHELD}{name}", by), True
+    one.mol.SetProp(SCREEN, f"rules {verdict.version}" if seen else UNSANITISED)
     return one

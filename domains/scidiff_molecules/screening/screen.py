@@ -10,7 +10,7 @@ from rdkit.Chem.rdfiltercatalog import FilterCatalog, FilterCatalogEntry, Filter
 
 from scidiff_molecules.screening.canonical import fragments
 from scidiff_molecules.screening.rules import Rule, Rules, load_rules
-from scidiff_molecules.sdf import sanitize_fault
+from scidiff_molecules.sdf import sanitize_fault, without_hydrogens
 
 MAX_ATOMS = 1000
 UNSANITISED = "not screened: does not sanitise"
@@ -25,7 +25,8 @@ class Verdict:
         withheld: it must not be handed out: a rule matches it, or screening it failed.
         rule, name: id and class of that rule; of a failure ``unscreenable`` and why.
         version: of the rules.
-        screened: the rules saw it. False for a molecule that RDKit does not sanitise, which no rule can judge: it may never count as ok.
+        screened: the rules saw it. False for a molecule that RDKit does not sanitise, of which they see those fragments alone that it
+            does: it may never count as ok.
         alerts: medicinal-chemistry alerts, ``BRENK: phenol_ester``. For information, no part of the verdict: they flag what disturbs
             assays or development, not what is dangerous. Fentanyl has none, aspirin has one.
     """
@@ -63,17 +64,17 @@ class Screen:
         """
         if mol.GetNumAtoms() > MAX_ATOMS:
             return self._unscreenable(f"more than {MAX_ATOMS:,} atoms")
-        if sanitize_fault(Chem.Mol(mol)):
-            return Verdict(withheld=False, rule="", name="", version=self.rules.version, screened=False)
+        screened = _sanitises(mol)
         try:
-            found = self._match(mol)
-            alerts = _alerts(mol) if self.alerts else ()
+            parts = [mol] if screened else filter(_sanitises, Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False))
+            found = next(filter(None, map(self._match, parts)), None)
+            alerts = _alerts(mol) if self.alerts and screened else ()
         except MemoryError:  # says nothing of the molecule; nothing is handed out either
             raise
         except Exception:
             return self._unscreenable("screening failed")
         rule, name = ("", "") if found is None else (found.id, found.name)
-        return Verdict(found is not None, rule, name, self.rules.version, alerts=alerts)
+        return Verdict(found is not None, rule, name, self.rules.version, screened, alerts)
 
     def _match(self, mol: Chem.Mol) -> Rule | None:
         for part in fragments(mol):
@@ -86,6 +87,11 @@ class Screen:
         return Verdict(withheld=True, rule="unscreenable", name=why, version=self.rules.version, screened=False)
 
 
+def _sanitises(mol: Chem.Mol) -> bool:
+    """With RDKit's clean-up, as whoever reads the molecule will see it."""
+    return sanitize_fault(Chem.Mol(mol)) is None
+
+
 @cache
 def _alert_catalogues() -> dict[str, FilterCatalog]:
     known = FilterCatalogParams.FilterCatalogs
@@ -93,5 +99,5 @@ def _alert_catalogues() -> dict[str, FilterCatalog]:
 
 
 def _alerts(mol: Chem.Mol) -> tuple[str, ...]:
-    plain = Chem.RemoveHs(mol)
+    plain = without_hydrogens(mol)
     return tuple(f"{name}: {entry.GetDescription()}" for name, found in _alert_catalogues().items() for entry in found.GetMatches(plain))

@@ -7,15 +7,17 @@ from scidiff_molecules.sdf.reading import (
     STATUS,
     WITHHELD,
     ReadFailure,
+    checked,
     count_records,
     read_sdf,
     sanitize_fault,
     status_of,
 )
-from scidiff_molecules.sdf.structure import Structure, build_mol, structure_of, with_conformer
+from scidiff_molecules.sdf.structure import AS_STATED, Structure, build_mol, structure_of, with_conformer, without_hydrogens
 from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, one_line, unpack
 
 __all__ = [
+    "AS_STATED",
     "SCREEN",
     "STATUS",
     "WITHHELD",
@@ -25,6 +27,7 @@ __all__ = [
     "Structure",
     "atomic_text",
     "build_mol",
+    "checked",
     "count_records",
     "mol_block",
     "one_line",
@@ -34,4 +37,5 @@ __all__ = [
     "structure_of",
     "unpack",
     "with_conformer",
+    "without_hydrogens",
 ]

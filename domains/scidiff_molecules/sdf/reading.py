@@ -64,7 +64,7 @@ def read_sdf(
     Raises:
         UserError: the file is missing, empty, not an SDF file, larger than 4 GiB, or holds more than a million records.
     """
-    return _read(_checked(path), sanitize, only)
+    return _read(checked(path), sanitize, only)
 
 
 def count_records(path: str | Path) -> int:
@@ -78,7 +78,7 @@ def raw_records(path: str | Path) -> Iterator[bytes | None]:
     Raises:
         UserError: as :func:`read_sdf`.
     """
-    path = _checked(path)
+    path = checked(path)
     with path.open("rb") as file:
         for index, record in enumerate(_split(file, path)):
             if index >= MAX_RECORDS:
@@ -86,7 +86,8 @@ def raw_records(path: str | Path) -> Iterator[bytes | None]:
             yield record
 
 
-def _checked(path: str | Path) -> Path:
+def checked(path: str | Path) -> Path:
+    """The path of an SDF file that may be read; raises as :func:`read_sdf` does, but for its number of records."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
@@ -144,7 +145,7 @@ def parse_record(index: int, text: str, *, sanitize: bool = False) -> Chem.Mol |
     except (RuntimeError, ValueError):
         mol = None
     if mol is None:
-        return ReadFailure(index, "RDKit cannot read the record", None, 0)
+        return ReadFailure(index, "RDKit cannot read the record", None, atoms)
     if reason := stated_reason(mol):
         return ReadFailure(index, reason, mol, mol.GetNumAtoms())
     fault = "no atoms" if mol.GetNumAtoms() == 0 else coordinate_fault(mol.GetConformer().GetPositions())

@@ -24,6 +24,9 @@ BOND_TYPES: dict[float, Chem.BondType] = {
 }
 _ORDERS: dict[Chem.BondType, float] = {kind: order for order, kind in BOND_TYPES.items()}
 
+AS_STATED = Chem.SANITIZE_ALL ^ Chem.SANITIZE_CLEANUP ^ Chem.SANITIZE_CLEANUP_ORGANOMETALLICS ^ Chem.SANITIZE_CLEANUPATROPISOMERS
+"""RDKit's sanitising without its clean-ups, which mend bonds and charges (of a neutral nitro group) before they could be judged."""
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -68,6 +71,14 @@ def extent_fault(mol: Chem.Mol, most: int) -> str | None:
     if mol.GetNumAtoms() > most:
         return f"{mol.GetNumAtoms()} atoms; the limit is {most}"
     return None if mol.GetNumConformers() else "no coordinates"
+
+
+def without_hydrogens(mol: Chem.Mol, *, sanitize: bool = True) -> Chem.Mol:
+    """A copy with hydrogens implicit, also the one that tells the geometry of a C=NH: RDKit's default keeps it, as an atom of its own, in a
+    molecule whose stereochemistry is assigned, and so one graph would have two SMILES, fingerprints and scores."""
+    how = Chem.RemoveHsParameters()
+    how.removeDefiningBondStereo = True
+    return Chem.RemoveHs(mol, how, sanitize=sanitize)
 
 
 def structure_of(mol: Chem.Mol) -> Structure:
