@@ -21,6 +21,7 @@ from molecules_quality import cell  # beside this file
 from rich.console import Console
 
 from scidiff.config import Document, apply_overrides, validate
+from scidiff.errors import UserError
 from scidiff.train.loop import NoLog, fit
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import Evaluation, Plan, evaluate
@@ -82,21 +83,25 @@ def folder_of(name: str, options: argparse.Namespace) -> Path:
 
 
 def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Train, generate; seconds and loss."""
+    """Train, generate; seconds. A run that was made by another recipe or with other samples is not taken for this one."""
     folder = folder_of(name, options)
     done = folder / "result.json"
-    if done.is_file():
-        return json.loads(done.read_text())
-    folder.mkdir(parents=True, exist_ok=True)
     steps = [f"train.steps={options.steps}", f"train.validate_every={options.steps}"]
     recipe = validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*steps, *changes]))
+    made = {"recipe": recipe.model_dump(mode="json"), "samples": options.samples, "threads": options.threads}
+    if done.is_file():
+        result = json.loads(done.read_text())
+        if any(result.get(key) != value for key, value in made.items()):
+            raise UserError(f"{folder}: it holds a run of another recipe or budget; give another --folder, or remove it")
+        return result
+    folder.mkdir(parents=True, exist_ok=True)
     log = Quiet()
     weights = fit(MoleculeTask(recipe), recipe.train, folder, log, device="cpu")
     generator = MoleculeGenerator.load(weights)
     with writer(folder / "samples.sdf") as file:
         for one in generator.stream(options.samples, seed=1):
             file.write(one, {"seed": 1, "model": name, "calls": generator.calls()})
-    done.write_text(json.dumps({"seconds": round(log.last["train/seconds"]), "valid_loss": log.last.get("valid/loss")}))
+    done.write_text(json.dumps({"seconds": round(log.last["train/seconds"]), **made}))
     return json.loads(done.read_text())
 
 
@@ -114,13 +119,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(FACTORS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| changed | valid and connected | A molecule | A atom | relaxation, kcal/mol | validation loss | seconds |")
-    print("|---" * 7 + "|")
+    print("| changed | valid and connected | A molecule | A atom | relaxation, kcal/mol | seconds |")
+    print("|---" * 6 + "|")
     for name in options.only or FACTORS:
         result = run(name, FACTORS[name], options)
         found = judged(folder_of(name, options))
         cells = [cell(found[key]) for key in ("B/valid_and_connected", "A/molecule_stability", "A/atom_stability", "E/energy_median")]
-        print(f"| {name} | {' | '.join(cells)} | {result['valid_loss']:.2f} | {result['seconds']} |", flush=True)
+        print(f"| {name} | {' | '.join(cells)} | {result['seconds']} |", flush=True)
     budget = f"{options.steps:,} steps of 64 molecules, {options.samples} samples at 50 calls, {options.threads} thread(s)"
     Console(stderr=True).print(budget)
 

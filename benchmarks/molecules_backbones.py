@@ -27,7 +27,7 @@ ATOMS, PAIRS, TIMES = 30, 50, 16
 
 def milliseconds(network: Network, batch: int, atoms: int, *, backward: bool) -> float:
     generator = torch.Generator().manual_seed(0)
-    shapes = ((batch, atoms, ATOMS), (batch, atoms, atoms, PAIRS), (batch, atoms, TIMES), (batch, atoms, 3))
+    shapes = ((batch, atoms, ATOMS), (batch, atoms * (atoms - 1) // 2, PAIRS), (batch, atoms, TIMES), (batch, atoms, 3))
     inputs = [torch.randn(shape, generator=generator) for shape in shapes]
     mask = torch.ones(batch, atoms, dtype=torch.bool)
     started = time.process_time()

@@ -47,7 +47,9 @@ def main() -> None:
             times["sample"].append(time.perf_counter() - started)
             t = torch.full((size,), 0.5, dtype=torch.float64)
             with torch.no_grad():
-                times["network"].append(drawn.calls * seconds(partial(generator.denoiser, drawn.state, t, layout)))
+                previous = generator.denoiser(drawn.state, t, layout)  # which calls after the first are shown too
+                call = partial(generator.denoiser, drawn.state, t, layout, previous=previous)
+                times["network"].append(drawn.calls * seconds(call))
             law = generator.statistics
             times["decode"].append(seconds(partial(decode, drawn.state, layout, law.vocabulary, law.scale, ids.tolist())))
     machine = f"{options.threads} threads, torch {torch.__version__}, {platform.machine()}"

@@ -2,10 +2,11 @@ r"""An E(3)-equivariant attention backbone: scalars and steerable features (e3nn
 
 Every atom carries scalars s [D] and steerable features v (irreps such as ``32x1o`` or ``32x1o+16x2e``), every pair carries scalars e [P].
 A block attends with scalars; the same heads' weights, signed by a gate of the pair, also aggregate spherical harmonics
-:math:`Y_l(\hat r_{ij})` and the neighbours' steerable features:
+:math:`Y_l(\hat r_{ij})`, and their mean over the heads the neighbours' steerable features, bounded by :func:`calmed`:
 
 .. math::
-   m_i^{h,l} = \sum_j a_{ij}^h g_{ij}^h\, Y_l(\hat r_{ij}), \qquad v_i \leftarrow v_i + W_l\,[m_i^l, \textstyle\sum_j a_{ij} v_j]
+   m_i^{h,l} = \sum_j a_{ij}^h g_{ij}^h\, Y_l(\hat r_{ij}), \qquad
+   v_i \leftarrow v_i + W_l\,[m_i^l, \textstyle\sum_j \bar a_{ij} v_j / \sqrt{1 + \overline{v_j^2}}]
 
 No tensor product per edge is taken: steerable features meet only in inner products (per atom and per pair), which are invariant, and
 in channel mixing, which is equivariant. After every block the coordinates move along their vectors and distances and directions are taken
@@ -133,8 +134,9 @@ class Block(nn.Module):
         return s, v, e + self._pair_update(s, calmed(v), rows, radial, index)
 
     def _aggregate(self, attention: Tensor, signed: Tensor, v: Steerable, y_l: list[Tensor]) -> Steerable:
-        parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
-        neighbours = attention.mean(-1) @ calmed(v)
+        with torch.autocast(v.device.type, enabled=False):  # components that are rounded apart no longer turn together
+            parts = [torch.einsum("bijh,bijm->bihm", signed, y).flatten(2) for y in y_l]
+            neighbours = attention.mean(-1) @ calmed(v)
         return mixed(self.mix_harmonics, torch.cat(parts, -1)) + mixed(self.mix_neighbours, neighbours)
 
     def _gated(self, v: Steerable, gate: Float[Tensor, "batch atom channel"]) -> Steerable:
@@ -145,7 +147,8 @@ class Block(nn.Module):
 
     def _pair_update(self, s: Scalars, v: Steerable, rows: Pairs, radial: Distances, index: PairIndex) -> Pairs:
         parts = by_degree(mixed(self.pair_vectors, v), self.dims, 8)
-        products = torch.cat([torch.einsum("bihm,bjhm->bijh", p, p) / p.shape[-1] for p in parts], -1)
+        with torch.autocast(v.device.type, enabled=False):
+            products = torch.cat([torch.einsum("bihm,bjhm->bijh", p, p) / p.shape[-1] for p in parts], -1)
         hidden = self.pair_in(torch.cat((rows, index.of(products).to(rows.dtype), radial.to(rows.dtype)), -1))
         return self.pair_out(nn.functional.silu(hidden + met(self.pair_from_atom(s), index)))
 
@@ -237,8 +240,8 @@ class Network(nn.Module):
 class EquivariantTransformer(Network):
     """A :class:`Network` of attention :class:`Block` s.
 
-    Raises UserError for irreps that are not spherical harmonics' (l > 0, parity (-1)^l, equal multiplicities) or widths that heads do
-    not divide.
+    Raises UserError for irreps that are not spherical harmonics' (l > 0, parity (-1)^l, equal multiplicities, 1o among them, as positions
+    move along it) or widths that heads do not divide.
     """
 
     def __init__(
@@ -258,8 +261,8 @@ class EquivariantTransformer(Network):
         reach: float = 8.0,
     ) -> None:
         features = cast("o3.Irreps", o3.Irreps(irreps))
-        if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1:
-            raise UserError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, such as '32x1o' or '32x1o+32x2e'")
+        if any(ir.l == 0 or ir.p != (-1) ** ir.l for _, ir in features) or len({mul for mul, _ in features}) != 1 or "1o" not in features:
+            raise UserError(f"irreps {irreps!r}: give steerable harmonics of one multiplicity, 1o among them, as '32x1o' or '32x1o+32x2e'")
         if width % heads or pair_width % heads or next(mul for mul, _ in features) % heads:
             raise UserError(f"heads ({heads}) must divide width ({width}), pair_width ({pair_width}) and the multiplicity in {irreps!r}")
         super().__init__(

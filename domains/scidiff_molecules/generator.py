@@ -40,7 +40,11 @@ BLOCK = 50
 
 
 class SamplerConfig(Config):
-    """How to walk from noise to molecules; the defaults are what docs/results.md found best at the default number of steps."""
+    """How to walk from noise to molecules; docs/results.md compares them.
+
+    Churn of positions and the corrector add fresh noise. A model that was trained on aligned noise (``loss.alignment``) never saw such
+    positions, so for it they are heuristics; churn of labels is exact for any.
+    """
 
     steps: int = Field(default=50, ge=1, le=MAX_STEPS)
     rule: Literal["first", "multistep", "heun", "corrector"] = "first"
@@ -173,7 +177,12 @@ class MoleculeGenerator:
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
-        wish = Wish.of(asked)
+        wish, known = Wish.of(asked), self.metadata.get("known", {})
+        if known.get("molecule"):
+            name = self.metadata.get("name")
+            raise UserError(f"model {name!r} predicts properties and generates nothing; take one that does, such as qm9")
+        if wish.scaffold is not None and not known.get("substructure"):
+            raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")
         wish.check(self.denoiser, self.statistics)
         largest = len(self.statistics.sizes) - 1 if wish.atoms is None else wish.atoms
         if batch_size * largest**2 > MAX_PAIRS:

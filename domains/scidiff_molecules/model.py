@@ -37,7 +37,7 @@ class NoiseConfig(Config):
     target: Target = "edm"
     elements: LabelNoise = "uniform"
     bonds: LabelNoise = "uniform"
-    labels: ScheduleName = "straight"
+    labels: Literal["vp", "cosine", "polynomial", "subvp", "straight"] = "straight"
     hydrogens: Literal["token", "field"] = Field(default="token", description="implicit ones: part of an atom's token, or a field apart")
     elements_power: float = Field(default=1.0, gt=0, le=8)
     bonds_power: float = Field(default=1.0, gt=0, le=8)

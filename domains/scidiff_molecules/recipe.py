@@ -103,6 +103,10 @@ class Recipe(Config):
             raise ValueError("noise.hydrogens: field is for implicit hydrogens; these are explicit: leave it out")
         if self.known.molecule and not self.data.properties:
             raise ValueError("known.molecule leaves nothing to learn but data.properties: name some")
+        if self.known.substructure and self.noise.hydrogens != "field":
+            raise ValueError("known.substructure: hydrogens of a known part give way to what grows, so they need noise.hydrogens: field")
+        if self.backbone.self_conditioning and not self.train.self_conditioning:
+            raise ValueError("backbone.self_conditioning looks at what train.self_conditioning = 0 never shows it: set both or neither")
         return self
 
     @model_validator(mode="before")
@@ -119,4 +123,8 @@ class Recipe(Config):
                 raise UserError(f"init = {start.model}: it was trained with {hydrogens} hydrogens: leave data.hydrogens out of the recipe")
             properties = [one["name"] for one in start.metadata["statistics"].get("properties", [])]
             values = {**values, "data": {**given, "hydrogens": hydrogens, "properties": properties}}
+        for section, keys in (("known", tuple(KnownConfig.model_fields)), ("loss", ("alignment",))):
+            its, mine = start.metadata.get(section, {}), values.get(section) or {}
+            if isinstance(mine, dict):  # what it was trained to complete, and the coupling that its network knows, unless told otherwise
+                values = {**values, section: {key: its[key] for key in keys if key in its} | mine}
         return fill_in(values, start, known)

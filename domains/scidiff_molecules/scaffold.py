@@ -1,8 +1,8 @@
 """A part of the molecules that are to be made: given atoms and bonds, and positions where they are known, that come back as they are.
 
 Written as SMILES (its topology is kept) or taken from a molecule with a 3D conformer (its geometry too, in its own frame). Hydrogens of the
-part are not given: any of them may give way to what grows. Dummy atoms (``*``) mark the only places of their fragment where something may
-grow; its other atoms then keep the hydrogens they have. Several fragments are the ends of linkers.
+part are not given: any of them may give way to what grows. Dummy atoms (``*``) mark the only places where something may grow; the other
+atoms then keep the hydrogens they have. Several fragments are the ends of linkers, of one atom at least.
 
 The part's entries have t = 0 from the start (:mod:`scidiff.layout`), so every molecule holds it, atoms first and in the given order.
 """
@@ -174,7 +174,8 @@ class Scaffold:
         return keys
 
     def _joined(self) -> NDArray[np.bool_]:
-        """Pairs within one fragment: whether they are bonded is known. Between fragments a linker may be a single bond."""
+        """Pairs within one fragment: whether they are bonded is known. Between fragments it is open, as in training, where all that is
+        bonded together is one piece: so a model puts atoms between them and no bond of their own."""
         fragments = Chem.GetMolFrags(self.mol)
         joined = np.zeros((len(self), len(self)), dtype=bool)
         for atoms in fragments:
@@ -214,16 +215,17 @@ def _without_dummies(mol: Chem.Mol) -> Chem.Mol:
 
 
 def _closed(mol: Chem.Mol, name: str) -> NDArray[np.bool_]:
-    """Of each atom, whether dummies of its fragment say that nothing grows there. Raises UserError for a fragment without any place."""
+    """Of each atom, whether dummies say that nothing grows there. Raises UserError for a fragment without any place: in training all
+    pieces of a part are marked or none."""
     marked = np.array([any(n.GetAtomicNum() == 0 for n in atom.GetNeighbors()) for atom in mol.GetAtoms()], dtype=bool)
-    closed = np.zeros(len(marked), dtype=bool)
     for fragment in map(list, Chem.GetMolFrags(mol)):
-        if marked[fragment].any():
-            closed[fragment] = ~marked[fragment]
-        elif not any(mol.GetAtomWithIdx(index).GetTotalNumHs() for index in fragment):
+        if marked.any() and not marked[fragment].any():
             atoms = Chem.MolFragmentToSmiles(mol, fragment)
-            raise UserError(f"{name}: nothing can grow on {atoms}, which has no hydrogen to give way: mark a place with *, or leave it out")
-    return closed
+            raise UserError(f"{name}: {atoms} has no place to grow at: mark one with * on every fragment, or on none")
+        if not marked.any() and not any(mol.GetAtomWithIdx(index).GetTotalNumHs() for index in fragment):
+            atoms = Chem.MolFragmentToSmiles(mol, fragment)
+            raise UserError(f"{name}: nothing can grow on {atoms}, which has no hydrogen to give way: leave it out")
+    return ~marked if marked.any() else np.zeros(len(marked), dtype=bool)
 
 
 def _stereo(mol: Chem.Mol) -> str | None:

@@ -20,7 +20,7 @@ from scidiff_molecules.wish import MAX_GUIDANCE, Wish, Wishes
 
 MAX_MOLECULES, MAX_STEPS, MAX_ATOMS = 1000, 250, 1000
 MAX_PAIR_CALLS = 5_000_000
-"""Network calls x molecules x pairs of atoms of one answer: about a minute of one core."""
+"""Network calls x molecules x pairs of atoms of one answer: two to three minutes of one core."""
 
 
 class MoleculeRequest(Config):

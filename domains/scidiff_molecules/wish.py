@@ -21,7 +21,7 @@ from scidiff_molecules.model import MoleculeBackbone
 from scidiff_molecules.scaffold import Scaffold
 from scidiff_molecules.statistics import Statistics
 from scidiff_molecules.targets import Asked, TargetLaw, Targets
-from scidiff_molecules.tokens import HYDROGENS, POSITIONS
+from scidiff_molecules.tokens import POSITIONS
 
 GUIDANCE = 1.0
 MAX_GUIDANCE = 20.0
@@ -75,8 +75,6 @@ class Wish:
         if self.targets is not None:
             self.law(denoiser, statistics, self.targets).check()
         if self.scaffold is not None:
-            if HYDROGENS not in denoiser.process.fields:
-                raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")
             if self.atoms is None and least > trained:
                 raise UserError(f"scaffold: it has {least - 1} atoms, and this model was trained on up to {trained}: give atoms >= {least}")
             self.scaffold.check(statistics.vocabulary)

@@ -20,11 +20,11 @@ from scidiff.process import Layouts, State
 from scidiff.random import Noise, NoiseSource
 from scidiff.sampling import RULES, sample, time_grid
 from scidiff_molecules import backbone, tensor_product
-from scidiff_molecules.backbone import EquivariantTransformer
+from scidiff_molecules.backbone import Block, EquivariantTransformer
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneKind, MoleculeBackbone, Statistics
-from scidiff_molecules.pairs import directions
+from scidiff_molecules.pairs import directions, harmonics
 from scidiff_molecules.registry import shipped_models
 from scidiff_molecules.tensor_product import Messages, TensorProductNetwork, invariants_first
 from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
@@ -82,6 +82,25 @@ def test_a_mirror_image_cannot_be_told_from_its_original(heavy: MoleculeDataset,
     mirror = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
     straight, mirrored = (as_tensors(ask(denoiser, {**x_t, POSITIONS: x_t[POSITIONS] * m}, t, layout)) for m in (1.0, mirror))
     assert error(mirrored, {**straight, POSITIONS: straight[POSITIONS] * mirror}) < CALL_FLOAT64
+
+
+def test_under_bfloat16_what_points_somewhere_still_turns_with_the_molecule(heavy: MoleculeDataset, statistics: Statistics) -> None:
+    """Autocast rounds what enters products, component by component: geometry stays out of it."""
+    net = cast("MoleculeBackbone", network("attention", statistics, torch.float32).backbone).transformer
+    block = cast("Block", net.blocks[0])
+    generator = torch.Generator().manual_seed(0)
+    irreps = o3.Irreps(str(block.mix_harmonics.irreps_in))
+    turn = o3.rand_matrix()
+    x, v = torch.randn(2, 9, 3, generator=generator), irreps.randn(2, 9, -1)
+    attention = torch.rand(2, 9, 9, block.heads, generator=generator)
+    signed = torch.randn(2, 9, 9, block.multiplicity, generator=generator)
+
+    def aggregated(x: Tensor, v: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return block._aggregate(attention, signed, v, harmonics(net.degrees, directions(x)[1]))
+
+    big = irreps.D_from_matrix(turn)
+    torch.testing.assert_close(aggregated(x @ turn.T, v @ big.T), aggregated(x, v) @ big.T, rtol=1e-4, atol=1e-4)
 
 
 def squeezed(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,6 +329,7 @@ def test_messages_without_scalars_or_vectors_are_refused(irreps: str) -> None:
     [
         ({"irreps": "8x0e+8x1o"}, "steerable harmonics of one multiplicity"),
         ({"irreps": "8x1e"}, "steerable harmonics of one multiplicity"),
+        ({"irreps": "32x2e"}, "1o among them"),
         ({"irreps": "8x1o+16x2e"}, "steerable harmonics of one multiplicity"),
         ({"width": 36}, r"heads \(8\) must divide"),
         ({"irreps": "12x1o"}, r"heads \(8\) must divide"),

@@ -115,9 +115,11 @@ def test_cards_say_what_may_be_asked(task: MoleculeTask, tiny_task: MoleculeTask
     assert "May be asked for: properties (gap, mu), as values or ranges; a part that every molecule holds" in sections(told, "")[0].text
 
 
-def test_a_generator_is_no_judge(tiny_model: Path) -> None:
+def test_a_generator_is_no_judge_and_a_judge_no_generator(tiny_model: Path, model: Path) -> None:
     with pytest.raises(UserError, match=r"generates molecules and predicts nothing"):
         PropertyJudge(MoleculeGenerator.load(tiny_model))
+    with pytest.raises(UserError, match=r"predicts properties and generates nothing"):
+        MoleculeGenerator.load(model).stream(1)
 
 
 def test_halves_share_no_molecule_and_are_the_whole() -> None:

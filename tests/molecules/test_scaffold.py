@@ -34,7 +34,8 @@ def generator(heavy: MoleculeDataset) -> MoleculeGenerator:
             NoiseConfig(hydrogens="field", elements="marginal"), BackboneConfig.model_validate({**SMALL, "irreps": "8x1o"}), statistics
         )
     shake(denoiser)
-    return MoleculeGenerator(denoiser, statistics, {"backbone": {"self_conditioning": True}}, SamplerConfig(steps=4))
+    about = {"backbone": {"self_conditioning": True}, "known": {"substructure": 0.33}}
+    return MoleculeGenerator(denoiser, statistics, about, SamplerConfig(steps=4))
 
 
 def with_conformer(smiles: str) -> Chem.Mol:
@@ -84,9 +85,8 @@ def test_every_molecule_holds_the_part_whatever_the_weights(generator: MoleculeG
     assert torch.equal(hydrogens, torch.from_numpy(part.hydrogens)[closed].expand_as(hydrogens))
 
 
-def test_marks_close_their_own_fragment_alone() -> None:
-    part = Scaffold.of("*CC.C#N")
-    assert part.closed.tolist() == [False, True, False, False]
+def test_marks_close_all_other_atoms() -> None:
+    assert Scaffold.of("*CC.*C#N").closed.tolist() == [False, True, False, True]
 
 
 def test_geometry_holds_the_stereochemistry_that_topology_cannot() -> None:
@@ -155,6 +155,7 @@ def test_an_sdf_file_of_one_record_is_a_part(tmp_path: Path) -> None:
         ("C/C=C/C", "geometry of a double bond"),
         ("[13CH3]C", "isotope"),
         ("C.O=C=O", "nothing can grow on O=C=O"),
+        ("*CC.C#N", "C#N has no place to grow at: mark one with"),
         ("nowhere.sdf", "no such file"),
     ],
 )

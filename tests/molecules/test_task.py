@@ -178,6 +178,9 @@ def test_every_recipe_of_the_repository_is_valid(recipe: Path) -> None:
         ("data.hydrogens=some", "implicit"),
         ("data={source: own, path: mine.sdf, half: judge}", "a file of your own has none"),
         ("train.batch_size=0", "greater than or equal to 1"),
+        ("noise.hydrogens=token", "give way to what grows, so they need noise.hydrogens: field"),
+        ("noise.labels=ve", "noise.labels"),
+        ("train.self_conditioning=0", "set both or neither"),
     ],
 )
 def test_a_typo_in_a_recipe_is_named(override: str, message: str) -> None:

@@ -85,6 +85,7 @@ def test_a_training_starts_where_the_model_stands(own: Path, tmp_path: Path) -> 
     assert "2 records of own.sdf are left out" in messages
     assert "init = qm9: 1 of 37 molecules are left out: they hold atoms for which it has no token" in messages
     shipped = MoleculeGenerator.load("qm9")
+    assert (made.known.substructure, made.loss.alignment) == (0.33, "permutation_rotation")  # as it was trained, not as recipes default
     assert made.noise == NoiseConfig.model_validate(shipped.metadata["noise"])
     assert task.statistics.vocabulary == shipped.statistics.vocabulary
     assert sum(task.statistics.sizes) == len(task.dataset)
