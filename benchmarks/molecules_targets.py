@@ -3,9 +3,9 @@
     python benchmarks/molecules_targets.py --model qm9_targets --judge qm9_judge [-n 2000] [--guidance 1 2 4] [--plot FOLDER]
 
 Targets and numbers of heavy atoms are drawn together from the generator's training molecules, one a molecule; a judge that was trained on
-the other half of them predicts what was made. Mean absolute errors over the molecules that can be judged (sanitised and connected; the
-share is printed), with 95 % bootstrap intervals; beside them the judge's own error on QM9's test molecules, that of shuffled targets ("random"), and
-that of the median of the test molecules with as many atoms, hydrogens included ("atoms alone"), all by the same judge.
+the other half of them predicts what was made. Mean absolute errors over the molecules that can be judged (sanitised and connected; their
+share is printed), with 95 % bootstrap intervals; beside them the judge's own error on QM9's test molecules, that of shuffled targets
+("random"), and that of the median of the test molecules with as many atoms, hydrogens included ("atoms alone"), all by the same judge.
 
 EDM's numbers of atoms count hydrogens, which tells a generator more of a property than heavy atoms do.
 """
