@@ -1,4 +1,4 @@
-"""``scidiff demo``: molecules from the shipped model, judged; a short training to watch; a section where they turn."""
+"""``scidiff demo``: molecules from the shipped model, judged; some grown around a ring; a short training; sections where they turn."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from scidiff_molecules.model import BackboneConfig
 from scidiff_molecules.output import writer
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.report import MoleculeView, metric_tables, molecule_grid, molecule_section
+from scidiff_molecules.scaffold import Scaffold
 from scidiff_molecules.task import MoleculeTask
 
 MOLECULES, SEED, TRAIN_SECONDS = 100, 0, 20.0
+GROWN, PART = 12, "c1ccccc1"
 
 
 @dataclass
@@ -55,7 +57,8 @@ def demo(folder: Path, tracker: Tracker) -> list[Section]:
     folder.mkdir(parents=True, exist_ok=True)
     recipe = _recipe()
     tracker.log_params({f"molecules.{name}": value for name, value in flatten(recipe).items()})
-    generated, evaluation, facts = _generate(folder, console)
+    generator = MoleculeGenerator.load("qm9")
+    generated, evaluation, facts = _generate(generator, folder, console)
     tracker.log_metrics({f"generated/{key}": value for key, value in evaluation.to_metrics().items()}, 0)
     watched = _Watched(tracker)
     console.rule(f"training on the shipped sample for {TRAIN_SECONDS:.0f} seconds, from nothing")
@@ -70,7 +73,21 @@ def demo(folder: Path, tracker: Tracker) -> list[Section]:
         facts=facts,
         notes=evaluation.notes,
     )
-    return [section]
+    return [section, _grow(generator, console)]
+
+
+def _grow(generator: MoleculeGenerator, console: Console) -> Section:
+    """Molecules that hold a part."""
+    stream = generator.stream(GROWN, seed=SEED, scaffold=PART)
+    grown = list(track(stream, f"growing around {PART}", total=GROWN, console=console, transient=True))
+    query = Scaffold.of(PART).mol
+    held = sum(one.mol.HasSubstructMatch(query) for one in grown)
+    console.print(f"{GROWN} molecules grown around {PART}: {held} hold it, {sum(not one.reason for one in grown)} sanitise")
+    return molecule_section(
+        title=f"{GROWN} molecules grown around {PART}",
+        molecules=[MoleculeView.of(one.mol, f"molecule {one.id}") for one in grown],
+        facts={"command": f'scidiff molecules generate -n {GROWN} --seed {SEED} --scaffold "{PART}"'},
+    )
 
 
 def _recipe() -> Recipe:
@@ -86,9 +103,8 @@ def _recipe() -> Recipe:
     )  # fmt: skip
 
 
-def _generate(folder: Path, console: Console) -> tuple[list[MoleculeView], Evaluation, dict[str, str]]:
+def _generate(generator: MoleculeGenerator, folder: Path, console: Console) -> tuple[list[MoleculeView], Evaluation, dict[str, str]]:
     """Molecules to SDF and to pictures, judged; and the facts that repeat the run."""
-    generator = MoleculeGenerator.load("qm9")
     console.rule(f"generating {MOLECULES} molecules with the model qm9")
     started = time.perf_counter()
     with writer(folder / "molecules.sdf") as file:
