@@ -76,7 +76,7 @@ TRAIN = {
 }  # fmt: skip
 MOLECULES: dict[str, Any] = {
     "domain": "molecules", "name": "tiny", "data": {"source": "sample", "limit": 60, "valid": 8},
-    "backbone": {"width": 16, "pair_width": 8, "blocks": 1, "heads": 8, "radial": 8, "irreps": "8x1o"},
+    "backbone": {"width": 16, "pair_width": 8, "blocks": 1, "heads": 8, "radial": 8, "irreps": "8x1o", "self_conditioning": False},
     "preview": {"molecules": 2, "steps": 2},
     "train": {**TRAIN, "steps": 4, "batch_size": 16, "clip_norm": 10, "preview_every": 4, "validate_every": 4},
 }  # fmt: skip

@@ -27,7 +27,7 @@ from scidiff_molecules.model import BACKBONES, IRREPS, BackboneConfig, BackboneK
 from scidiff_molecules.pairs import directions, harmonics
 from scidiff_molecules.registry import shipped_models
 from scidiff_molecules.tensor_product import Messages, TensorProductNetwork, invariants_first
-from scidiff_molecules.tokens import BONDS, ELEMENTS, POSITIONS, layouts
+from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, layouts
 
 CALL_FLOAT64 = 1e-12
 CALL_FLOAT32 = 1e-5
@@ -274,13 +274,10 @@ def test_in_float32_a_moved_molecule_has_the_same_graph(heavy: MoleculeDataset, 
     else:
         denoiser = random_denoiser(statistics)
         numbers = heavy.sizes[:MOTIONS]
-    layout = layouts(numbers, int(numbers.max()))
+    layout = layouts(numbers, int(numbers.max()), hydrogens=HYDROGENS in denoiser.process.fields)
     shape = layout[ELEMENTS].mask.shape
-    like: State = {
-        POSITIONS: torch.zeros(*shape, 3),
-        ELEMENTS: torch.zeros(shape, dtype=torch.int64),
-        BONDS: torch.zeros(*shape, shape[1], dtype=torch.int64),
-    }
+    like: State = {name: torch.zeros(shape, dtype=torch.int64) for name in layout}
+    like |= {POSITIONS: torch.zeros(*shape, 3), BONDS: torch.zeros(*shape, shape[1], dtype=torch.int64)}
     noise, motion = Noise(0, torch.arange(MOTIONS)), Motion.random(layout[ELEMENTS].mask, seed=3)
     wanted = motion.fields(walk(denoiser, like, layout, noise, "first", 1.0, steps=8), layout)
     found = walk(denoiser, like, layout, MovedNoise(noise, motion), "first", 1.0, steps=8)

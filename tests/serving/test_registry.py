@@ -50,7 +50,7 @@ def test_a_version_holds_weights_code_that_names_a_domain_tags_and_a_card(shared
     version = client(shared).get_model_version_by_alias("qm9", "champion")
     digest = hashlib.sha256(QM9.read_bytes()).hexdigest()
     assert (int(version.version), version.tags["scidiff.sha256"], version.tags["scidiff.domain"]) == (1, digest, "molecules")
-    assert (version.tags["scidiff.step"], json.loads(version.tags["scidiff.data"])["source"]) == ("7800", "qm9")
+    assert (version.tags["scidiff.step"], json.loads(version.tags["scidiff.data"])["source"]) == ("8000", "qm9")
     assert version.description.startswith("# Model card: qm9")
     folder = logged_folder(shared, "qm9", "1")
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

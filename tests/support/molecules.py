@@ -56,7 +56,7 @@ def clean(
 ) -> tuple[State, Layouts]:
     """``count`` molecules of different sizes as a state."""
     order = torch.argsort(dataset.sizes, stable=True)[torch.linspace(0, len(dataset) - 1, count).long()]
-    x, layouts = state(dataset.dense(order, width), statistics.vocabulary, statistics.scale)
+    x, layouts = state(dataset.dense(order, width), statistics.vocabulary, statistics.scale, hydrogens=bool(statistics.hydrogen_law))
     return {**x, POSITIONS: layouts[POSITIONS].project(x[POSITIONS].to(dtype))}, layouts
 
 
