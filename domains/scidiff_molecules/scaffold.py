@@ -35,8 +35,8 @@ class Scaffold:
     """A part of k heavy atoms.
 
     Attributes:
-        mol: the part as a query for substructure search: heavy atoms, sanitised, dummies removed. Bonds are kept in their Kekule form, so a
-            single or double one also finds the aromatic bond that it becomes where a ring grows around it (``C=C`` in toluene).
+        mol: the part as a query for substructure search: heavy atoms, dummies removed. Bonds are kept in their Kekule form, so a single or
+            double one also finds the aromatic bond that it becomes where a ring grows around it (``C=C`` in toluene).
         smiles: its SMILES in the given order of atoms, dummies included.
         numbers, charges: [k] atomic numbers and formal charges.
         hydrogens: [k], those that each atom has in the part as given.
@@ -117,7 +117,7 @@ class Scaffold:
                 raise UserError(f"{name}: a bond is neither single, double nor triple (nor aromatic)")
             bonds[i, j] = bonds[j, i] = _ORDERS[bond.GetBondType()]
         return cls(
-            mol=_without_dummies(mol),
+            mol=_query(kekule),
             smiles=smiles,
             numbers=np.array([atom.GetAtomicNum() for atom in heavy]),
             charges=np.array([atom.GetFormalCharge() for atom in heavy]),
@@ -197,7 +197,8 @@ def _record(path: Path) -> Chem.Mol:
     return item
 
 
-def _without_dummies(mol: Chem.Mol) -> Chem.Mol:
+def _query(mol: Chem.Mol) -> Chem.Mol:
+    """The Kekule form without dummies, single and double bonds perhaps aromatic: so it is found in what does not sanitise, too."""
     part = Chem.RWMol(mol)
     for index in sorted((atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0), reverse=True):
         part.RemoveAtom(index)

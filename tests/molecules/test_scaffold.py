@@ -13,7 +13,7 @@ from support.molecules import SMALL, shake
 
 from scidiff.errors import UserError
 from scidiff_molecules.data import MoleculeDataset
-from scidiff_molecules.decode import build
+from scidiff_molecules.decode import build, decode
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.model import BackboneConfig, NoiseConfig, build_denoiser
 from scidiff_molecules.scaffold import Scaffold
@@ -75,6 +75,8 @@ def test_every_molecule_holds_the_part_whatever_the_weights(generator: MoleculeG
     tokens, asked = generator.statistics.vocabulary.tokens, list(zip(part.numbers.tolist(), part.charges.tolist(), strict=True))
     for labels in drawn.state[ELEMENTS][:, :k].tolist():
         assert [(tokens[i].number, tokens[i].charge) for i in labels] == asked
+    made = decode(drawn.state, layout, generator.statistics.vocabulary, generator.statistics.scale, list(range(20)))
+    assert all(one.mol.HasSubstructMatch(part.mol) for one in made)  # these do not sanitise, for the most part
     fragments = Chem.GetMolFrags(part.mol)
     for atoms in fragments:
         block = drawn.state[BONDS][:, list(atoms)][:, :, list(atoms)]
