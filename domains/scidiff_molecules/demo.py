@@ -16,7 +16,7 @@ from rich.progress import track
 
 from scidiff import __version__
 from scidiff.config import flatten
-from scidiff.report import Curve, Section, Series
+from scidiff.report import Curve, Picture, Section, Series
 from scidiff.tracking import Tracker
 from scidiff.train.loop import TrainConfig, fit
 from scidiff_molecules.generator import MoleculeGenerator
@@ -73,21 +73,20 @@ def demo(folder: Path, tracker: Tracker) -> list[Section]:
         facts=facts,
         notes=evaluation.notes,
     )
-    return [section, _grow(generator, console)]
+    return [section, _grow(generator, folder, console)]
 
 
-def _grow(generator: MoleculeGenerator, console: Console) -> Section:
-    """Molecules that hold a part."""
+def _grow(generator: MoleculeGenerator, folder: Path, console: Console) -> Section:
+    """Molecules that hold a part, as a picture."""
     stream = generator.stream(GROWN, seed=SEED, scaffold=PART)
     grown = list(track(stream, f"growing around {PART}", total=GROWN, console=console, transient=True))
     query = Scaffold.of(PART).mol
     held = sum(one.mol.HasSubstructMatch(query) for one in grown)
-    console.print(f"{GROWN} molecules grown around {PART}: {held} hold it, {sum(not one.reason for one in grown)} sanitise")
-    return molecule_section(
-        title=f"{GROWN} molecules grown around {PART}",
-        molecules=[MoleculeView.of(one.mol, f"molecule {one.id}") for one in grown],
-        facts={"command": f'scidiff molecules generate -n {GROWN} --seed {SEED} --scaffold "{PART}"'},
-    )
+    said = f"{GROWN} molecules grown around {PART}: {held} hold it, {sum(not one.reason for one in grown)} sanitise"
+    console.print(said)
+    picture = molecule_grid([one.mol for one in grown], folder / "grown.png", columns=4)
+    facts = {"command": f'scidiff molecules generate -n {GROWN} --seed {SEED} --scaffold "{PART}"'}
+    return Section(f"{GROWN} molecules grown around {PART}", [Picture(picture, f"{said}.", f"Drawings: {said}.")], facts)
 
 
 def _recipe() -> Recipe:
