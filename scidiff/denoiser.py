@@ -137,6 +137,8 @@ class Denoiser(nn.Module):
     def forward(
         self, x_t: State, t: Clocks, layouts: Layouts, condition: Condition | None = None, previous: post.Posteriors | None = None
     ) -> post.Posteriors:
+        """The posterior of every field's clean data, given noisy data ``x_t`` at times ``t`` [batch] in [0, 1], one for all or by field.
+        ``condition`` goes to the backbone as it is; ``previous`` is an earlier answer, for self-conditioning."""
         clocks = {f: layouts[f].clock(field_clock(t, f)) for f in self.process.fields}
         inputs = {f: self._scale(f, x, clocks[f]) for f, x in x_t.items()}
         raw = self.backbone(inputs, clocks, layouts, condition, previous)

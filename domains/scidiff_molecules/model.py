@@ -52,7 +52,9 @@ IRREPS: dict[BackboneKind, str] = {"attention": "32x1o", "tensor_product": "32x0
 
 class BackboneConfig(Config):
     """Which network, and its sizes; see :class:`~scidiff_molecules.backbone.EquivariantTransformer` and
-    :class:`~scidiff_molecules.tensor_product.TensorProductNetwork`. ``irreps`` left out are that kind's own; ``heads`` are attention's."""
+    :class:`~scidiff_molecules.tensor_product.TensorProductNetwork`. ``width`` counts an atom's scalars, ``pair_width`` a pair's, ``irreps``
+    an atom's steerable features (left out, they are that kind's own), ``radial`` the Gaussians that a distance from 0 to 8 Angstrom is
+    shown as; ``heads`` are attention's. The cost is that of the pairs: N (N - 1) / 2 times ``pair_width`` times ``blocks``."""
 
     kind: BackboneKind = "attention"
     width: int = Field(default=192, ge=8, le=2048)
@@ -141,6 +143,8 @@ class MoleculeBackbone(nn.Module):
         condition: Condition | None = None,
         previous: post.Posteriors | None = None,
     ) -> State:
+        """Raw predictions of every field, for :class:`~scidiff.denoiser.Denoiser` to read: positions u' [B, N, 3] in its parametrisation's
+        units, logits of labels [B, N, labels] and of bonds [B, N, N, orders], from inputs that it has scaled and entries' clocks ``t``."""
         u, mask = inputs[POSITIONS], layouts[POSITIONS].mask
         c_in = self.parametrisation.c_in(self.schedule, t[POSITIONS])
         skip, out = self.parametrisation.coefficients(self.schedule, t[POSITIONS])
