@@ -1,4 +1,4 @@
-"""``scidiff demo``: molecules from the shipped model, judged; some grown around a ring; a short training; sections where they turn."""
+"""``scidiff demo``: molecules from the shipped model, judged, in a section where they turn; a short training; some grown around a ring."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def demo(folder: Path, tracker: Tracker) -> list[Section]:
 
 def _grow(generator: MoleculeGenerator, folder: Path, console: Console) -> Section:
     """Molecules that hold a part, as a picture."""
-    stream = generator.stream(GROWN, seed=SEED, scaffold=PART)
+    part = Scaffold.of(PART)
+    stream = generator.stream(GROWN, seed=SEED, scaffold=part)
     grown = list(track(stream, f"growing around {PART}", total=GROWN, console=console, transient=True))
-    query = Scaffold.of(PART).mol
-    held = sum(one.mol.HasSubstructMatch(query) for one in grown)
+    held = sum(one.mol.HasSubstructMatch(part.mol) for one in grown)
     said = f"{GROWN} molecules grown around {PART}: {held} hold it, {sum(not one.reason for one in grown)} sanitise"
     console.print(said)
     picture = molecule_grid([one.mol for one in grown], folder / "grown.png", columns=4)

@@ -21,6 +21,7 @@ from scidiff_molecules.data import MoleculeDataset, to_implicit
 from scidiff_molecules.data.build import flat_dataset
 from scidiff_molecules.data.records import LeftOut, take
 from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.sdf import in_space
 from scidiff_molecules.statistics import covered
 from scidiff_molecules.tokens import HYDROGENS, PROPERTIES, state
 
@@ -57,7 +58,7 @@ class PropertyJudge:
 
     def _some(self, molecules: Sequence[Chem.Mol | None]) -> Float[Tensor, "molecule property"]:
         found = torch.full((len(molecules), len(self.names)), torch.nan, dtype=torch.float64)
-        taken = [take(row, mol) if mol is not None and _in_space(mol) else LeftOut(row, "none") for row, mol in enumerate(molecules)]
+        taken = [take(row, mol) if mol is not None and in_space(mol) else LeftOut(row, "none") for row, mol in enumerate(molecules)]
         usable = [one for one in taken if not isinstance(one, LeftOut)]
         if not usable:
             return found
@@ -86,10 +87,6 @@ class PropertyJudge:
         assert isinstance(stated, Gaussian)
         mean, std = (torch.tensor([getattr(one, key) for one in law.properties], dtype=torch.float64) for key in ("mean", "std"))
         return stated.mean[..., 0].double().cpu() * std + mean
-
-
-def _in_space(mol: Chem.Mol) -> bool:
-    return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
 
 
 def _chunks(molecules: Iterable[Chem.Mol | None]) -> Iterator[list[Chem.Mol | None]]:

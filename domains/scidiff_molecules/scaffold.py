@@ -21,7 +21,7 @@ from torch import Tensor
 from scidiff.errors import UserError
 from scidiff.layout import Layout
 from scidiff.process import State
-from scidiff_molecules.sdf import ReadFailure, read_sdf, sanitize_fault, without_hydrogens
+from scidiff_molecules.sdf import ReadFailure, in_space, read_sdf, sanitize_fault, without_hydrogens
 from scidiff_molecules.sdf.structure import coordinate_fault
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, Token, Vocabulary
 
@@ -90,18 +90,9 @@ class Scaffold:
         # Explicit hydrogens are counted by their atoms; with sanitising off nothing but that changes.
         mol = without_hydrogens(mol, sanitize=False)
         mol.UpdatePropertyCache(strict=False)
-        placed = bool(given.GetNumConformers()) and given.GetConformer().Is3D()
-        if not placed and (mark := _stereo(mol)):
-            raise UserError(f"{name}: {mark}, which a model cannot hold by topology alone: leave it out, or give 3D coordinates")
-        heavy = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() > 0]
-        if not heavy:
-            raise UserError(f"{name}: it has no atom but dummies; give a part of at least one")
-        if any(atom.GetAtomicNum() == 1 for atom in heavy):
-            raise UserError(f"{name}: it holds a hydrogen that cannot be implied (alone, an isotope, or bonded to *): leave it out")
-        if any(atom.GetNumRadicalElectrons() for atom in heavy):
-            raise UserError(f"{name}: an atom is a radical: write its hydrogens, or leave brackets away; mark where to grow with *")
-        if any(atom.GetIsotope() for atom in heavy):
-            raise UserError(f"{name}: it holds an isotope, of which no model knows: leave the number out")
+        heavy, placed = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() > 0], in_space(given)
+        if fault := _fault(mol, heavy, placed):
+            raise UserError(f"{name}: {fault}")
         smiles = Chem.MolToSmiles(mol, canonical=False)  # its atoms in the given order
         kekule = Chem.Mol(mol)
         Chem.Kekulize(kekule, clearAromaticFlags=True)
@@ -219,14 +210,29 @@ def _closed(mol: Chem.Mol, name: str) -> NDArray[np.bool_]:
     """Of each atom, whether dummies say that nothing grows there. Raises UserError for a fragment without any place: in training all
     pieces of a part are marked or none."""
     marked = np.array([any(n.GetAtomicNum() == 0 for n in atom.GetNeighbors()) for atom in mol.GetAtoms()], dtype=bool)
+    some = bool(marked.any())
+    places = marked if some else np.array([atom.GetTotalNumHs() > 0 for atom in mol.GetAtoms()], dtype=bool)
     for fragment in map(list, Chem.GetMolFrags(mol)):
-        if marked.any() and not marked[fragment].any():
+        if not places[fragment].any():
             atoms = Chem.MolFragmentToSmiles(mol, fragment)
-            raise UserError(f"{name}: {atoms} has no place to grow at: mark one with * on every fragment, or on none")
-        if not marked.any() and not any(mol.GetAtomWithIdx(index).GetTotalNumHs() for index in fragment):
-            atoms = Chem.MolFragmentToSmiles(mol, fragment)
-            raise UserError(f"{name}: nothing can grow on {atoms}, which has no hydrogen to give way: leave it out")
-    return ~marked if marked.any() else np.zeros(len(marked), dtype=bool)
+            marks = f"{atoms} has no place to grow at: mark one with * on every fragment, or on none"
+            raise UserError(f"{name}: {marks if some else f'nothing can grow on {atoms}, which has no hydrogen to give way: leave it out'}")
+    return ~marked if some else np.zeros(len(marked), dtype=bool)
+
+
+def _fault(mol: Chem.Mol, heavy: list[Chem.Atom], placed: bool) -> str | None:
+    """Why this is no part, or None; ``heavy``: its atoms without dummies, ``placed``: whether their positions are given."""
+    if not placed and (mark := _stereo(mol)):
+        return f"{mark}, which a model cannot hold by topology alone: leave it out, or give 3D coordinates"
+    if not heavy:
+        return "it has no atom but dummies; give a part of at least one"
+    if any(atom.GetAtomicNum() == 1 for atom in heavy):
+        return "it holds a hydrogen that cannot be implied (alone, an isotope, or bonded to *): leave it out"
+    if any(atom.GetNumRadicalElectrons() for atom in heavy):
+        return "an atom is a radical: write its hydrogens, or leave brackets away; mark where to grow with *"
+    if any(atom.GetIsotope() for atom in heavy):
+        return "it holds an isotope, of which no model knows: leave the number out"
+    return None
 
 
 def _stereo(mol: Chem.Mol) -> str | None:

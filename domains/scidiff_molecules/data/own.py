@@ -76,15 +76,19 @@ def split(dataset: MoleculeDataset, valid: int) -> tuple[MoleculeDataset, Molecu
     if len(size) == 1:
         group, size = torch.arange(count), torch.ones(count, dtype=torch.int64)
     place = torch.full_like(size, count).scatter_reduce_(0, group[order], torch.arange(count), "amin")
-    fit = torch.where(size <= held, place, count + size).argsort()  # in the shuffle's order; what does not fit last, the smallest first
-    before = size[fit].cumsum(0) - size[fit]
-    chosen = torch.isin(group, fit[(before < held) & ((size[fit] <= held) | (before == 0))][: len(size) - 1])
+    shuffled = place.argsort()
+    small = shuffled[size[shuffled] <= held]
+    if not len(small):
+        small = size.argmin()[None]  # every graph has more molecules than are to be held: the one with fewest
+    before = size[small].cumsum(0) - size[small]
+    chosen = torch.isin(group, small[before < held][: len(size) - 1])
     return dataset.select((~chosen).nonzero()[:, 0], split="train"), dataset.select(chosen.nonzero()[:, 0], split="valid")
 
 
 def graph_invariant(dataset: MoleculeDataset) -> Int[Tensor, " molecule"]:
     """A number that equal graphs share, of Weisfeiler and Leman's colours after four rounds: elements, charges, hydrogens and connectivity.
-    Orders of bonds are left out, so that it does not depend on the Kekule form; now and then different molecules share one too."""
+    Orders of bonds are left out, so that it does not depend on the Kekule form; now and then different molecules share one too. A SMILES of
+    each would tell them apart, and take RDKit minutes for a large set, at the start of every training."""
     whole = dataset.select(torch.arange(len(dataset)))
     nodes, edges = whole.node_ptr.diff(), whole.edge_ptr.diff()
     molecule = torch.repeat_interleave(torch.arange(len(whole)), nodes)

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scidiff.errors import UserError, did_you_mean
+from scidiff.files import atomic_write
 from scidiff_molecules.metrics.verdict import Item, Verdict, items_of, judge
 
 FORMAT = "scidiff-smiles-reference/1"
@@ -104,10 +105,7 @@ def check_name(reference: str | Path) -> None:
 def write_reference(path: Path, reference: Reference, **about: str) -> None:
     """Write a reference as safetensors, atomically; ``about`` goes into the header."""
     header = {"format": FORMAT, "rdkit": reference.rdkit_version, "molecules": str(reference.molecules), **about}
-    payload = save({"a": reference.a_hashes, "b": reference.b_hashes}, header)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(payload)
-    part.replace(path)
+    atomic_write(path, save({"a": reference.a_hashes, "b": reference.b_hashes}, header))
 
 
 def read_reference(path: Path, name: str) -> Reference:

@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from scidiff.errors import UserError
+from scidiff.files import atomic_write
 from scidiff_molecules.metrics.histograms import Histograms
 
 FORMAT = "scidiff-molecule-distributions/1"
@@ -85,17 +86,13 @@ def write_standard(path: Path, standard: Standard, about: Mapping[str, str]) -> 
     own = {key: [[one.molecules, one.value] for one in scores] for key, scores in standard.own.items()}
     header = {"name": standard.name, "known_name": standard.known_name, "own": own}
     header |= {"molecules": standard.molecules, "activations": standard.activations}
-    part = path.with_name(f".{path.name}.part")
     arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}  # safetensors writes a view's memory as it lies
-    part.write_bytes(save(arrays, {"format": FORMAT, "standard": json.dumps(header, sort_keys=True), **about}))
-    part.replace(path)
+    atomic_write(path, save(arrays, {"format": FORMAT, "standard": json.dumps(header, sort_keys=True), **about}))
 
 
 def write_smiles(path: Path, smiles: Sequence[str]) -> None:
     """Write SMILES, sorted, one a line, packed by xz."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(lzma.compress("\n".join(sorted(smiles)).encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
-    part.replace(path)
+    atomic_write(path, lzma.compress("\n".join(sorted(smiles)).encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
 
 
 def read_smiles(path: Path) -> list[str]:

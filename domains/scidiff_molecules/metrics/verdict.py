@@ -7,6 +7,7 @@ its place in the denominators, with as many unstable atoms as it is known to hav
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -156,7 +157,7 @@ def _graph_verdict(structure: Structure, verdict: Verdict, a_atoms: int, a_stabl
 
 
 def _flat(structure: Structure) -> bool:
-    ends = [end for i, j, _ in structure.bonds for end in (i, j)]
-    if structure.positions is None or max(map(ends.count, set(ends)), default=0) < 4:
+    bonds = Counter(end for i, j, _ in structure.bonds for end in (i, j))
+    if structure.positions is None or max(bonds.values(), default=0) < 4:
         return False
     return bool(np.linalg.svd(structure.positions - structure.positions.mean(0), compute_uv=False)[-1] < 1e-3)

@@ -13,7 +13,7 @@ from scidiff_molecules.sdf.reading import (
     sanitize_fault,
     status_of,
 )
-from scidiff_molecules.sdf.structure import AS_STATED, Structure, build_mol, structure_of, with_conformer, without_hydrogens
+from scidiff_molecules.sdf.structure import AS_STATED, Structure, build_mol, in_space, structure_of, with_conformer, without_hydrogens
 from scidiff_molecules.sdf.writing import Failed, SdfWriter, atomic_text, mol_block, one_line, unpack
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "build_mol",
     "checked",
     "count_records",
+    "in_space",
     "mol_block",
     "one_line",
     "read_sdf",

@@ -73,6 +73,11 @@ def extent_fault(mol: Chem.Mol, most: int) -> str | None:
     return None if mol.GetNumConformers() else "no coordinates"
 
 
+def in_space(mol: Chem.Mol) -> bool:
+    """Has it a conformer, and is that 3D?"""
+    return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
+
+
 def without_hydrogens(mol: Chem.Mol, *, sanitize: bool = True) -> Chem.Mol:
     """A copy with hydrogens implicit, also the one that tells the geometry of a C=NH: RDKit's default keeps it, as an atom of its own, in a
     molecule whose stereochemistry is assigned, and so one graph would have two SMILES, fingerprints and scores."""
