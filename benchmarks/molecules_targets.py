@@ -13,6 +13,7 @@ EDM's numbers of atoms count hydrogens, which tells a generator more of a proper
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -60,51 +61,65 @@ def made(generator: MoleculeGenerator, name: str, options: argparse.Namespace, g
     return asked, [mol if mol.GetProp(STATUS) == "ok" and len(Chem.GetMolFrags(mol)) == 1 else None for mol in molecules]
 
 
-def bounds(judge: PropertyJudge, name: str, test: MoleculeDataset) -> dict[str, str]:
-    """Errors that frame a generator's, on test molecules."""
-    k = judge.names.index(name)
-    true, said = values_of(test, [name])[:, 0].numpy(), judge.of(test)[:, k].numpy()
+def label(name: str) -> str:
+    return f"{name}, {'meV' if name in MILLI else PROPERTIES[name].unit}"
+
+
+def unit(name: str) -> int:
+    return 1000 if name in MILLI else 1
+
+
+def bounds(name: str, said: NDArray[np.float64], test: MoleculeDataset) -> tuple[str, str, str]:
+    """Errors that frame a generator's, on test molecules: the judge's own, atoms alone, random. ``said``: what the judge says of them."""
+    true = values_of(test, [name])[:, 0].numpy()
     sizes = test.sizes.clone()
     sizes.index_add_(0, torch.repeat_interleave(torch.arange(len(sizes)), sizes), test.fields["num_h"])
     by_size = {size: float(np.median(said[sizes.numpy() == size])) for size in sizes.unique().tolist()}
-    rng, unit = np.random.default_rng(0), 1000 if name in MILLI else 1
-    return {
-        "judge": interval(unit * np.abs(true - said)),
-        "atoms alone": interval(unit * np.abs(said - np.array([by_size[size] for size in sizes.tolist()]))),
-        "random": interval(unit * np.abs(said - rng.permutation(said))),
-    }
+    rng = np.random.default_rng(0)
+    errors = (true - said, said - np.array([by_size[size] for size in sizes.tolist()]), said - rng.permutation(said))
+    own, alone, random = (interval(unit(name) * np.abs(error)) for error in errors)
+    return own, alone, random
+
+
+def compare(judge: PropertyJudge, options: argparse.Namespace) -> None:
+    """What was asked of molecules beside what the judge says they got: a row for each property and guidance, and the pictures."""
+    generator = MoleculeGenerator.load(options.model)
+    pairs: dict[float, dict[str, list[tuple[tuple[float, float], float]]]] = {guidance: {} for guidance in options.guidance}
+    print("\n| property | guidance | mean absolute error | judged |\n|---|---|---|---|")
+    for name, guidance in itertools.product(options.properties, options.guidance):
+        asked, molecules = made(generator, name, options, guidance)
+        got = judge.predict(molecules)[:, judge.names.index(name)].numpy()
+        known = ~np.isnan(got)
+        print(f"| {label(name)} | {guidance:g} | {interval(unit(name) * np.abs(got - asked)[known])} | {known.mean():.1%} |", flush=True)
+        pairs[guidance][name] = [((a, a), g) for a, g in zip(asked[known], got[known], strict=True)]
+    if options.plot is not None:
+        options.plot.mkdir(parents=True, exist_ok=True)
+        for guidance, some in pairs.items():
+            figure_png(asked_against_got(some), options.plot / f"asked-against-got-guidance-{guidance:g}.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qm9_targets")
     parser.add_argument("--judge", default="qm9_judge")
-    parser.add_argument("-n", type=int, default=2000)
+    parser.add_argument("-n", type=int, default=2000, help="molecules a property (%(default)s); 0: the judge alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
     parser.add_argument("--properties", nargs="+", default=list(PROPERTIES), choices=list(PROPERTIES))
-    parser.add_argument("--plot", type=Path, help="a folder for pictures of asked against got")
+    parser.add_argument("--plot", type=Path, help="a folder for pictures of asked against got, one for each guidance")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    generator, judge = MoleculeGenerator.load(options.model), PropertyJudge.load(options.judge)
+    judge = PropertyJudge.load(options.judge)
     heavy = load_qm9("test", hydrogens="implicit")
     test = heavy.select(torch.arange(len(heavy))[judge.knows(heavy)[heavy.rows] & heavy.fields["assigned"][heavy.rows]])
-    print("| property | judge's own | atoms alone | random | guidance | mean absolute error | judged |\n|---|---|---|---|---|---|---|")
+    said = judge.of(test).numpy()
+    print("| property | judge's own | atoms alone | random |\n|---|---|---|---|")
     for name in options.properties:
-        frame, unit = bounds(judge, name, test), 1000 if name in MILLI else 1
-        for guidance in options.guidance:
-            asked, molecules = made(generator, name, options, guidance)
-            got = judge.predict(molecules)[:, judge.names.index(name)].numpy()
-            known = ~np.isnan(got)
-            label = f"{name}, {'meV' if name in MILLI else PROPERTIES[name].unit}"
-            error = interval(unit * np.abs(got - asked)[known])
-            print(f"| {label} | {' | '.join(frame.values())} | {guidance:g} | {error} | {known.mean():.1%} |", flush=True)
-            if options.plot is not None:
-                options.plot.mkdir(parents=True, exist_ok=True)
-                pairs = [((a, a), g) for a, g, one in zip(asked, got, known, strict=True) if one]
-                figure_png(asked_against_got({name: pairs}), options.plot / f"{name}-guidance-{guidance:g}.png")
+        print(f"| {label(name)} | {' | '.join(bounds(name, said[:, judge.names.index(name)], test))} |", flush=True)
+    if options.n:
+        compare(judge, options)
 
 
 if __name__ == "__main__":

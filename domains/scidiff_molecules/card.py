@@ -28,10 +28,15 @@ def sections(metadata: Mapping[str, Any], weights_sha256: str) -> Sequence[CardS
         CardSection(DOES, _does(metadata)),
         CardSection(DATA, _data(metadata)),
         CardSection(LIMITS, _limits(metadata)),
-        CardSection(USE, USES),
+        CardSection(USE, USES_OF_A_JUDGE if _judges(metadata) else USES),
         CardSection(MISUSE, _misuses(metadata)),
         *measured(WEIGHTS, weights_sha256),
     ]
+
+
+def _judges(metadata: Mapping[str, Any]) -> bool:
+    """Whether it predicts properties of given molecules, and generates none."""
+    return bool(metadata.get("known", {}).get("molecule"))
 
 
 def _does(metadata: Mapping[str, Any]) -> str:
@@ -43,7 +48,7 @@ def _does(metadata: Mapping[str, Any]) -> str:
     )
     kind = "tensor-product (e3nn)" if metadata.get("backbone", {}).get("kind") == "tensor_product" else "attention"
     known, names = metadata.get("known", {}), [one["name"] for one in metadata.get("statistics", {}).get("properties", [])]
-    if known.get("molecule"):
+    if _judges(metadata):
         return (
             f"Predicts properties of given 3D molecules ({', '.join(names)}) from their heavy atoms, hydrogen counts, charges, bonds and "
             f"positions, by an E(3)-equivariant {kind} network. It generates nothing."
@@ -61,6 +66,9 @@ def _does(metadata: Mapping[str, Any]) -> str:
 def _data(metadata: Mapping[str, Any]) -> str:
     said = metadata.get("data", {})
     source = SOURCES.get(said.get("source"))
+    half = said.get("half")
+    if source is not None and half is not None:
+        source += f"; the half of it that is kept for {HALVES[half]} alone"
     rows = [("source", source or f"the user's own molecules, {code(Path(str(said.get('path') or 'unknown')).name)}")]
     rows += [("molecules trained on", f"{metadata.get('molecules', 0):,}"), ("hydrogens", code(said.get("hydrogens", "unknown")))]
     if source is None:
@@ -72,6 +80,8 @@ def _data(metadata: Mapping[str, Any]) -> str:
 
 
 def _misuses(metadata: Mapping[str, Any]) -> str:
+    if _judges(metadata):
+        return MISUSES_OF_A_JUDGE
     of_qm9 = metadata.get("data", {}).get("source") in ("qm9", "sample")
     other = "Other elements, larger molecules, salts, proteins" if not of_qm9 else "Drug-like or larger molecules, salts, metals, proteins"
     return MISUSES.format(outside=other)
@@ -85,17 +95,26 @@ def _limits(metadata: Mapping[str, Any]) -> str:
     elements = ", ".join(symbols(number) for number in sorted({int(token[0]) for token in tokens}))
     charges = ", ".join(f"{charge:+d}" if charge else "0" for charge in sorted({int(token[1]) for token in tokens}))
     seen = [size for size, count in enumerate(sizes) if count]
+    sizes_seen = f"Trained on {min(seen)} to {max(seen)} {atoms}." if seen else "Sizes are unknown."
+    if _judges(metadata):
+        lines = [f"Elements {elements}; formal charges {charges}. Molecules with others get no values.", sizes_seen, *LIMITS_OF_A_JUDGE]
+        return _listed(lines)
     limits = LIMITS_OF.get(metadata.get("data", {}).get("source"), OWN)
     lines = [
         f"Elements {elements}; formal charges {charges}. No other atom can come out.",
-        f"Trained on {min(seen)} to {max(seen)} {atoms}. More can be asked for (up to four times as many); that was not tested."
-        if seen
-        else "Sizes are unknown.",
+        f"{sizes_seen} More can be asked for (up to four times as many); that was not tested." if seen else sizes_seen,
         *limits,
         "Not tested: energies and forces of what it makes, stereochemistry, ring strain, toxicity, synthesis; molecules unlike its data's.",
         "Some molecules fail (see what was measured). They are returned marked, never dropped.",
     ]
+    return _listed(lines)
+
+
+def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+HALVES = {"judge": "judges of properties", "generator": "generators that such a judge is to judge"}
 
 
 QM9 = (
@@ -113,6 +132,15 @@ LIGANDS = (
     "stable molecule need not be one that can be made, nor bind anything.",
 )
 LIMITS_OF = {"qm9": QM9, "sample": QM9, "ligands": LIGANDS}
+
+LIMITS_OF_A_JUDGE = (
+    "Its errors are those of molecules like QM9's in the geometry of their own minimum (B3LYP/6-31G(2df,p)). Of strained geometries, as "
+    "generators make them, it says what it says of relaxed ones, and how well is unknown.",
+    "It says nothing of its own uncertainty.",
+)
+USES_OF_A_JUDGE = "- To measure how near generated molecules come to targets, by a network that has not seen the generator's molecules."
+MISUSES_OF_A_JUDGE = """- Values for publication or decisions: it is less exact than the method that it was trained on.
+- Drug-like or larger molecules, salts, metals, radicals: they are outside its data."""
 
 USES = """- Research on generative models: a baseline that is measured, a start for fine-tuning, a subject for samplers.
 - Teaching, and tests of software that takes molecules."""

@@ -110,6 +110,11 @@ def test_cards_say_what_may_be_asked(task: MoleculeTask, tiny_task: MoleculeTask
     judge, plain = (sections(one.metadata(), "")[0].text for one in (task, tiny_task))
     assert "Predicts properties" in judge
     assert "gap, mu" in judge
+    whole = "\n".join(section.text for section in sections(task.metadata(), ""))
+    assert "the half of it that is kept for judges of properties alone" in whole
+    assert "generative" not in whole
+    assert "predicts no property" not in whole
+    assert "come out" not in whole
     assert "knows no property, no target and no scaffold" in plain
     told = {**tiny_task.metadata(), "known": {"substructure": 0.3}, "statistics": task.metadata()["statistics"]}
     assert "May be asked for: properties (gap, mu), as values or ranges; a part that every molecule holds" in sections(told, "")[0].text
