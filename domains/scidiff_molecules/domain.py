@@ -66,8 +66,10 @@ def _describe(path: Path) -> str:
     from scidiff.train.weights import load_weights
 
     about = load_weights(path)[1]
-    data = about["data"]
-    return f"{data['source']}, {about['molecules']:,} molecules, {data['hydrogens']} hydrogens, {about['step']:,} steps"
+    data, known = about["data"], about["known"]
+    names = " ".join(data["properties"])
+    does = f"predicts {names}" if known["molecule"] else f"generates, for {names}" if names else "generates"
+    return f"{does}; {data['source']}, {about['molecules']:,} molecules, {data['hydrogens']} hydrogens, {about['step']:,} steps"
 
 
 DOMAIN = MoleculeDomain()

@@ -169,6 +169,12 @@ class MoleculeGenerator:
         )
         return replace(drawn, state=wish.placed(drawn.state, layout, self.statistics)), layout
 
+    def check_generates(self) -> None:
+        """Raises UserError if this is a judge of given molecules."""
+        if self.metadata.get("known", {}).get("molecule"):
+            name = self.metadata.get("name")
+            raise UserError(f"model {name!r} predicts properties and generates nothing; take one that does, such as qm9")
+
     def check(self, n: int, *, steps: int | None, first: int, batch_size: int, **asked: Unpack[Wishes]) -> Wish:
         """What is asked for, checked. Raises UserError for what :meth:`stream` refuses."""
         steps = self.sampler.steps if steps is None else steps
@@ -177,10 +183,8 @@ class MoleculeGenerator:
         for name, (value, low, high) in bounds.items():
             if not low <= value <= high:
                 raise UserError(f"{name} = {value}: must lie between {low:,} and {high:,}")
+        self.check_generates()
         wish, known = Wish.of(asked), self.metadata.get("known", {})
-        if known.get("molecule"):
-            name = self.metadata.get("name")
-            raise UserError(f"model {name!r} predicts properties and generates nothing; take one that does, such as qm9")
         if wish.scaffold is not None and not known.get("substructure"):
             raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")
         wish.check(self.denoiser, self.statistics)

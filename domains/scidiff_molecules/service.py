@@ -56,7 +56,9 @@ class MoleculeService:
 
     @classmethod
     def load(cls, weights: Path, device: str = "cpu") -> MoleculeService:
-        return cls(MoleculeGenerator.load(weights, device=device))
+        generator = MoleculeGenerator.load(weights, device=device)
+        generator.check_generates()
+        return cls(generator)
 
     def answer(self, request: MoleculeRequest) -> Answer:
         wishes = request.wishes()

@@ -192,6 +192,13 @@ def test_costs_add_up_over_a_call(molecules: MoleculeService) -> None:
         answer_all(molecules, [request] * 65)
 
 
+def test_a_judge_of_properties_is_not_served_as_a_generator() -> None:
+    from scidiff_molecules.registry import find_model
+
+    with pytest.raises(UserError, match="predicts properties and generates nothing"):
+        service_of("molecules").load(find_model("qm9_judge"))
+
+
 def test_a_service_takes_its_own_weights_alone() -> None:
     for mine, other in (("molecules", "timeseries"), ("timeseries", "molecules")):
         from scidiff.domain import load_domain
