@@ -44,7 +44,8 @@ def interval(errors: NDArray[np.float64]) -> str:
     rng = np.random.default_rng(0)
     means = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(1000)]
     low, high = np.quantile(means, (0.025, 0.975))
-    return f"{errors.mean():.3g} [{low:.3g}, {high:.3g}]"
+    mean, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (errors.mean(), low, high))
+    return f"{mean} [{low}, {high}]"
 
 
 def made(generator: MoleculeGenerator, name: str, options: argparse.Namespace, guidance: float) -> tuple[NDArray[np.float64], list[Any]]:
