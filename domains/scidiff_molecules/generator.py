@@ -46,9 +46,9 @@ class SamplerConfig(Config):
     positions, so for it they are heuristics; churn of labels is exact for any.
     """
 
-    steps: int = Field(default=50, ge=1, le=MAX_STEPS)
-    rule: Literal["first", "multistep", "heun", "corrector"] = "first"
-    grid: GridName = "uniform"
+    steps: int = Field(default=30, ge=1, le=MAX_STEPS)
+    rule: Literal["first", "multistep", "heun", "corrector"] = "multistep"
+    grid: GridName = "power"
     churn_positions: float = Field(default=0.0, ge=0, le=1)
     churn_labels: float = Field(default=1.0, ge=0, le=1)
 

@@ -46,17 +46,19 @@ def coefficients(schedule: Schedule, t: float) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("schedule", [VPLinear(), Cosine(), EDM()], ids=str)
-def test_multistep_is_dpm_solver_pp_2m(schedule: Schedule) -> None:
-    """Lu et al. 2022, algorithm 2 (with half log-SNRs, as they write lambda)."""
-    t0, t1, t2 = 0.8, 0.55, 0.4
+@pytest.mark.parametrize("last", [0.4, 0.05])
+def test_multistep_is_dpm_solver_pp_2m(schedule: Schedule, last: float) -> None:
+    """Lu et al. 2022, algorithm 2 (with half log-SNRs, as they write lambda); the slope is followed as far as steps even in them go."""
+    t0, t1, t2 = 0.8, 0.55, last
     (_, s0, l0), (a1, s1, l1), (a2, s2, l2) = (coefficients(schedule, t) for t in (t0, t1, t2))
     x0 = START["x"]
     d0 = network(x0, t0)
     x1 = s1 / s0 * x0 - a1 * math.expm1(-(l1 - l0)) * d0
     d1, h, r = network(x1, t1), l2 - l1, (l1 - l0) / (l2 - l1)
-    d = (1 + 1 / (2 * r)) * d1 - 1 / (2 * r) * d0
-    x2 = s2 / s1 * x1 - a2 * math.expm1(-h) * d
-    assert run(Multistep(), schedule, t0, t1, t2) == pytest.approx(float(x2), rel=1e-12)
+    for rule, w in ((Multistep(most=math.inf), 1 / (2 * r)), (Multistep(), min(1 / (2 * r), 1 / 2))):
+        x2 = s2 / s1 * x1 - a2 * math.expm1(-h) * ((1 + w) * d1 - w * d0)
+        assert run(rule, schedule, t0, t1, t2) == pytest.approx(float(x2), rel=1e-12)
+    assert (w < 1 / (2 * r)) == (last < 0.1)
 
 
 def test_multistep_at_churn_one_is_sde_dpm_solver_pp_2m() -> None:
