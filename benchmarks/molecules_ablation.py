@@ -4,7 +4,7 @@
 
 Every run trains the same small model on the same molecules for the same number of steps from the same seed, then generates with
 the same noise.
-Finished runs are skipped, killed ones continue. Prints a markdown table; quality is of --samples molecules at 50 network calls, which
+Finished runs are skipped, killed ones continue. Prints a markdown table; quality is of --samples molecules at the default sampler, which
 are kept in each run's folder (samples.sdf); the relaxation energy (GFN2-xTB, median) is of 100 random valid and connected ones.
 """
 
@@ -23,7 +23,7 @@ from rich.console import Console
 from scidiff.config import Document, apply_overrides, validate
 from scidiff.errors import UserError
 from scidiff.train.loop import NoLog, fit
-from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.metrics import Evaluation, Plan, evaluate
 from scidiff_molecules.output import writer
 from scidiff_molecules.recipe import Recipe
@@ -89,6 +89,7 @@ def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str,
     steps = [f"train.steps={options.steps}", f"train.validate_every={options.steps}"]
     recipe = validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*steps, *changes]))
     made = {"recipe": recipe.model_dump(mode="json"), "samples": options.samples, "threads": options.threads}
+    made["sampler"] = SamplerConfig().model_dump(mode="json")
     if done.is_file():
         result = json.loads(done.read_text())
         if any(result.get(key) != value for key, value in made.items()):
@@ -126,7 +127,7 @@ def main() -> None:
         found = judged(folder_of(name, options))
         cells = [cell(found[key]) for key in ("B/valid_and_connected", "A/molecule_stability", "A/atom_stability", "E/energy_median")]
         print(f"| {name} | {' | '.join(cells)} | {result['seconds']} |", flush=True)
-    budget = f"{options.steps:,} steps of 64 molecules, {options.samples} samples at 50 calls, {options.threads} thread(s)"
+    budget = f"{options.steps:,} steps of 64 molecules, {options.samples} samples at {SamplerConfig().steps} calls"
     Console(stderr=True).print(budget)
 
 

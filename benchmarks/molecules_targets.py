@@ -1,6 +1,7 @@
 """How near molecules come to property targets, after the protocol of EDM, GeoLDM and JODO, one property at a time.
 
-    python benchmarks/molecules_targets.py --model qm9_targets --judge qm9_judge [-n 2000] [--guidance 1 2 4] [--plot FOLDER]
+    python benchmarks/molecules_targets.py --model qm9_targets --judge qm9_judge [-n 2000] [--guidance 1 2 4]
+        [--candidates 1] [--plot FOLDER]
 
 Targets and numbers of heavy atoms are drawn together from the generator's training molecules, one a molecule; a judge that was trained on
 the other half of them predicts what was made. Mean absolute errors over the molecules that can be judged (sanitised and connected; their
@@ -33,7 +34,7 @@ from scidiff_molecules.properties import PROPERTIES, values_of
 from scidiff_molecules.report.targets import asked_against_got
 from scidiff_molecules.sdf import STATUS
 from scidiff_molecules.targets import Targets
-from scidiff_molecules.wish import Wish
+from scidiff_molecules.wish import CANDIDATES, Wish, Wishes
 
 EVERYTHING = (-1e9, 1e9)
 MILLI = {"gap", "homo", "lumo"}  # published in meV
@@ -57,7 +58,8 @@ def made(generator: MoleculeGenerator, name: str, options: argparse.Namespace, g
     scale = generator.statistics.properties[column]
     asked = law.draw(Noise(options.seed, torch.arange(options.n))).values[:, column].double().numpy() * scale.std + scale.mean
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        stream = generator.stream(options.n, seed=options.seed, steps=options.steps, targets=targets, guidance=guidance)
+        asks: Wishes = {"targets": targets, "guidance": guidance, "candidates": options.candidates}
+        stream = generator.stream(options.n, seed=options.seed, steps=options.steps, **asks)
         molecules = [one.mol for one in bar.track(stream, total=options.n, description=f"{name}, guidance {guidance:g}")]
     return asked, [mol if mol.GetProp(STATUS) == "ok" and len(Chem.GetMolFrags(mol)) == 1 else None for mol in molecules]
 
@@ -86,12 +88,13 @@ def compare(judge: PropertyJudge, options: argparse.Namespace) -> None:
     """What was asked of molecules beside what the judge says they got: a row for each property and guidance, and the pictures."""
     generator = MoleculeGenerator.load(options.model)
     pairs: dict[float, dict[str, list[tuple[tuple[float, float], float]]]] = {guidance: {} for guidance in options.guidance}
-    print("\n| property | guidance | mean absolute error | judged |\n|---|---|---|---|")
+    print("\n| property | guidance | candidates | mean absolute error | judged |\n|---|---|---|---|---|")
     for name, guidance in itertools.product(options.properties, options.guidance):
         asked, molecules = made(generator, name, options, guidance)
         got = judge.predict(molecules)[:, judge.names.index(name)].numpy()
         known = ~np.isnan(got)
-        print(f"| {label(name)} | {guidance:g} | {interval(unit(name) * np.abs(got - asked)[known])} | {known.mean():.1%} |", flush=True)
+        error = interval(unit(name) * np.abs(got - asked)[known])
+        print(f"| {label(name)} | {guidance:g} | {options.candidates} | {error} | {known.mean():.1%} |", flush=True)
         pairs[guidance][name] = [((a, a), g) for a, g in zip(asked[known], got[known], strict=True)]
     if options.plot is not None:
         options.plot.mkdir(parents=True, exist_ok=True)
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="for each molecule, of which the best is kept (%(default)s)")
     parser.add_argument("--properties", nargs="+", default=list(PROPERTIES), choices=list(PROPERTIES))
     parser.add_argument("--plot", type=Path, help="a folder for pictures of asked against got, one for each guidance")
     parser.add_argument("--threads", type=int, default=2)

@@ -6,7 +6,7 @@ Two comparisons, in one process, each round running every contestant in turn:
 
 - per network call, forward only, float32, at equal batch: at 18 atoms for all, and at what a molecule of QM9 takes in each (18 with
   hydrogens as atoms of their own, which EDM and SemlaFlow need; 9 without, which is what the shipped model sees);
-- end to end at each one's default: ours whole (50 calls, to RDKit molecules, screened), theirs a few steps inside their own sampler,
+- end to end at each one's default: ours whole (30 calls, to RDKit molecules, screened), theirs a few steps inside their own sampler,
   times how many steps a molecule takes (EDM 1,000 and one call, SemlaFlow 100); their decoding is left out, in their favour.
   EDM is timed with batches as wide as their molecules, and as its own sampler pads them, to the 29 atoms of QM9's largest.
 

@@ -43,11 +43,14 @@ def generate(
         "molecules.sdf"
     ),
     atoms: Annotated[int | None, typer.Option(help="Atoms in every molecule (heavy atoms, for a model with implicit hydrogens).")] = None,
-    model: Annotated[str, typer.Option(help=MODEL)] = "qm9",
+    model: Annotated[str | None, typer.Option(help=f"{MODEL} Default: qm9, or qm9_targets for --target.")] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="A property, such as gap=5.5 or mu=2..3 (docs/targets.md: names, units); may be repeated.")
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly targets pull; 1 is the model's own law.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Make so many for each molecule and keep the one that fits --target best; default 4.")
+    ] = None,
     scaffold: Annotated[
         str | None, typer.Option(help="A part that every molecule holds: SMILES (* marks where to grow), or an SDF file, kept in place.")
     ] = None,
@@ -73,8 +76,9 @@ def generate(
         raise UserError("--shard and --format are for --shards: say how many there are")
     if shards is None and out.suffix not in _FORMATS:
         raise UserError(f"--out {out}: the name must end in {' or '.join(_FORMATS)}, unless --shards fill a folder")
+    model = model or ("qm9_targets" if target else "qm9")
     asked: dict[str, Any] = {"seed": seed, "steps": steps, "atoms": atoms, "first": first, "batch_size": batch_size, "screen": screen}
-    asked |= {"guidance": guidance, **read_wishes(target, scaffold)}
+    asked |= {"guidance": guidance, "candidates": candidates, **read_wishes(target, scaffold)}
     if shards is None and n <= LONG and not plan:
         _one_file(out, n, model, device, asked)
         return
@@ -84,7 +88,8 @@ def generate(
     place = target_of(out, _FORMATS, format)
     options = {"-n": n, "--out": out, "--model": model, "--device": device, "--format": format}
     options |= {"--seed": seed, "--steps": steps, "--atoms": atoms, "--first": first, "--batch-size": batch_size}
-    options |= {"--target": target, "--guidance": guidance, "--scaffold": scaffold, "--no-screen": None if screen else True}
+    options |= {"--target": target, "--guidance": guidance, "--candidates": candidates, "--scaffold": scaffold}
+    options |= {"--no-screen": None if screen else True}
     work, trial = sharded(place, n, model, device, asked, shards, shard, options)
     if plan:
         show_plan(work, trial)

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scidiff import posterior as post
-from scidiff.denoiser import Condition, Denoise
+from scidiff.denoiser import Condition, Denoise, Denoiser
 from scidiff.layout import Layout
-from scidiff.process import Clocks, Joint, Layouts, State
-from scidiff_molecules.tokens import PROPERTIES
+from scidiff.process import Clocks, Gaussian, Joint, Layouts, State
+from scidiff_molecules.tokens import POSITIONS, PROPERTIES
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,20 @@ class Described:
         clocks[PROPERTIES] = torch.ones(len(values), dtype=torch.float64, device=values.device)
         whole = self.denoiser({**x_t, PROPERTIES: values[..., None]}, clocks, {**layouts, PROPERTIES: layout}, condition, previous)
         return {f: p for f, p in whole.items() if f != PROPERTIES}
+
+
+def read(denoiser: Denoiser, molecules: State, layouts: Layouts, count: int) -> Float[Tensor, "batch property"]:
+    """What a model of molecules and ``count`` properties states of clean molecules' properties, all missing: float64, standardised."""
+    positions = denoiser.process.fields[POSITIONS]
+    assert isinstance(positions, Gaussian)
+    batch, device = layouts[POSITIONS].batch, molecules[POSITIONS].device
+    clocks = dict.fromkeys(molecules, torch.full((batch,), positions.schedule.t_min, dtype=torch.float64, device=device))
+    clocks[PROPERTIES] = torch.ones(batch, dtype=torch.float64, device=device)
+    missing = Layout(torch.ones(batch, count, dtype=torch.bool, device=device))
+    unknown = torch.zeros(batch, count, 1, dtype=molecules[POSITIONS].dtype, device=device)
+    stated = denoiser({**molecules, PROPERTIES: unknown}, clocks, {**layouts, PROPERTIES: missing})[PROPERTIES]
+    assert isinstance(stated, post.Gaussian)
+    return stated.mean[..., 0].double()
 
 
 def molecules_alone(process: Joint) -> Joint:

@@ -16,12 +16,14 @@ from scidiff.config import Config
 from scidiff.denoiser import Denoiser
 from scidiff.device import choose_device
 from scidiff.errors import UserError
+from scidiff.guidance import steer
 from scidiff.memory import Room, split_when_full
 from scidiff.process import Layouts, State
 from scidiff.random import Noise
 from scidiff.sampling import RULES, Sample, sample, time_grid
 from scidiff.sampling.grid import GridName
 from scidiff.train.weights import load_weights
+from scidiff_molecules.candidates import Fit
 from scidiff_molecules.decode import Generated, decode
 from scidiff_molecules.described import molecules_alone
 from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
@@ -96,7 +98,8 @@ class MoleculeGenerator:
     def calls(self, steps: int | None = None, wish: Wish = NOTHING) -> int:
         """Network calls that a molecule takes with the current sampler."""
         steps = self.sampler.steps if steps is None else steps
-        return wish.calls_an_ask * (2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps)
+        calls = wish.calls_an_ask * (2 * steps - 1 if self.sampler.rule in ("heun", "corrector") else steps)
+        return calls if wish.candidates == 1 else wish.candidates * (calls + 1)
 
     def provenance(self, model: str, seed: int, steps: int | None, asked: Wishes) -> dict[str, str | int | float]:
         """What is written beside every molecule: how it was made."""
@@ -148,25 +151,26 @@ class MoleculeGenerator:
     def sample(self, ids: Tensor, seed: int, sampler: SamplerConfig, wish: Wish = NOTHING) -> tuple[Sample, Layouts]:
         """The states of one block of ids, before they become molecules."""
         noise = Noise(seed, ids.to(self.device))
-        denoiser, sizes = wish.ask(self.denoiser, self.statistics, noise)
+        question = wish.ask(self.denoiser, self.statistics, noise)
         process = molecules_alone(self.denoiser.process)
-        layout = layouts(sizes, int(sizes.max()), hydrogens=HYDROGENS in process.fields)
+        layout = layouts(question.sizes, int(question.sizes.max()), hydrogens=HYDROGENS in process.fields)
         shape = layout[ELEMENTS].mask.shape
         like: State = {f: torch.zeros(shape, dtype=torch.int64, device=self.device) for f in process.fields}
         like[POSITIONS] = torch.zeros(*shape, 3, dtype=next(self.denoiser.parameters()).dtype, device=self.device)
         like[BONDS] = torch.zeros(*shape, shape[1], dtype=torch.int64, device=self.device)
         layout = wish.known(like, layout, self.statistics)
-        drawn = sample(
-            denoiser,
-            process,
-            layout,
-            noise,
-            time_grid(process.fields[POSITIONS].schedule, sampler.steps, sampler.grid),
-            RULES[sampler.rule],
-            like,
-            churn={f: sampler.churn_positions if f == POSITIONS else sampler.churn_labels for f in process.fields},
-            self_conditioning=self.metadata.get("backbone", {}).get("self_conditioning", False),
-        )
+        grid = time_grid(process.fields[POSITIONS].schedule, sampler.steps, sampler.grid)
+        walk = (process, layout, noise, grid, RULES[sampler.rule], like)
+        options: dict[str, Any] = {
+            "churn": {f: sampler.churn_positions if f == POSITIONS else sampler.churn_labels for f in process.fields},
+            "self_conditioning": self.metadata.get("backbone", {}).get("self_conditioning", False),
+        }
+        if wish.candidates > 1 and question.drawn is not None:
+            fit = Fit(self.denoiser, question.drawn, self.statistics)
+            made = steer(question.denoiser, *walk, fit, particles=wish.candidates, threshold=0, lookahead=0, **options)
+            drawn = fit.kept(made, noise)
+        else:
+            drawn = sample(question.denoiser, *walk, **options)
         return replace(drawn, state=wish.placed(drawn.state, layout, self.statistics)), layout
 
     def check_generates(self) -> None:
@@ -189,7 +193,9 @@ class MoleculeGenerator:
             raise UserError("scaffold: this model was trained without known parts; take one that was, such as qm9")
         wish.check(self.denoiser, self.statistics)
         largest = len(self.statistics.sizes) - 1 if wish.atoms is None else wish.atoms
-        if batch_size * largest**2 > MAX_PAIRS:
-            room = f"{MAX_PAIRS:,} pairs of atoms fit in one network call; use batch_size <= {MAX_PAIRS // largest**2}"
-            raise UserError(f"batch_size = {batch_size} with up to {largest} atoms: {room}")
+        pairs = wish.candidates * largest**2
+        if batch_size * pairs > MAX_PAIRS:
+            many = f", {wish.candidates} candidates each," if wish.candidates > 1 else ""
+            room = f"{MAX_PAIRS:,} pairs of atoms fit in one network call; use batch_size <= {MAX_PAIRS // pairs}"
+            raise UserError(f"batch_size = {batch_size}{many} with up to {largest} atoms: {room}")
         return wish

@@ -16,7 +16,7 @@ from scidiff_molecules.generator import BLOCK, MoleculeGenerator
 from scidiff_molecules.scaffold import MAX_SMILES, Scaffold
 from scidiff_molecules.sdf import STATUS, mol_block
 from scidiff_molecules.targets import Targets
-from scidiff_molecules.wish import MAX_GUIDANCE, Wish, Wishes
+from scidiff_molecules.wish import MAX_CANDIDATES, MAX_GUIDANCE, Wish, Wishes
 
 MAX_MOLECULES, MAX_STEPS, MAX_ATOMS = 1000, 250, 1000
 MAX_PAIR_CALLS = 5_000_000
@@ -33,13 +33,15 @@ class MoleculeRequest(Config):
     first: int = Field(default=0, ge=0, le=2**53)
     targets: list[str] = Field(default=[], max_length=16, description="properties, such as gap=5.5 or mu=2..3")
     guidance: float | None = Field(default=None, ge=0, le=MAX_GUIDANCE, description="how strongly targets pull; 1 is the model's own law")
+    candidates: int | None = Field(default=None, ge=1, le=MAX_CANDIDATES, description="for each; the one that fits targets best is kept")
     scaffold: str | None = Field(default=None, max_length=MAX_SMILES, description="SMILES of a part that every molecule holds")
 
     def wishes(self) -> Wishes:
         """Arguments of the generator. Raises UserError for what cannot be read."""
         scaffold = None if self.scaffold is None else Scaffold.of_smiles(self.scaffold)
         targets = Targets.parse(self.targets) if self.targets else None
-        return {"atoms": self.atoms, "targets": targets, "guidance": self.guidance, "scaffold": scaffold}
+        asked: Wishes = {"atoms": self.atoms, "targets": targets, "scaffold": scaffold}
+        return {**asked, "guidance": self.guidance, "candidates": self.candidates}
 
 
 class MoleculeService:

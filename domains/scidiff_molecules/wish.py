@@ -20,11 +20,12 @@ from scidiff_molecules.described import Described
 from scidiff_molecules.model import MoleculeBackbone
 from scidiff_molecules.scaffold import Scaffold
 from scidiff_molecules.statistics import Statistics
-from scidiff_molecules.targets import Asked, TargetLaw, Targets
+from scidiff_molecules.targets import Asked, Drawn, TargetLaw, Targets
 from scidiff_molecules.tokens import POSITIONS
 
 GUIDANCE = 1.0
 MAX_GUIDANCE = 20.0
+CANDIDATES, MAX_CANDIDATES = 4, 64
 
 
 class Wishes(TypedDict, total=False):
@@ -36,8 +37,19 @@ class Wishes(TypedDict, total=False):
     """Properties: a value or (low, high) each, in the units of :data:`~scidiff_molecules.properties.PROPERTIES`."""
     guidance: float | None
     """How strongly targets pull (:class:`~scidiff.guidance.ClassifierFree`): 1 is the model's own conditional law."""
+    candidates: int | None
+    """Of so many made for each molecule (with targets 4) the one that fits best is kept (:mod:`~scidiff_molecules.candidates`)."""
     scaffold: str | Path | Chem.Mol | Scaffold | None
     """A part that every molecule holds (:class:`~scidiff_molecules.scaffold.Scaffold`)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The denoiser of what is asked for, how many atoms each sample has, and the properties that were drawn for it, if any."""
+
+    denoiser: Denoise
+    sizes: Tensor
+    drawn: Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -47,20 +59,26 @@ class Wish:
     atoms: int | None = None
     targets: Targets | None = None
     guidance: float = GUIDANCE
+    candidates: int = 1
     scaffold: Scaffold | None = None
 
     @classmethod
     def of(cls, asked: Wishes) -> Wish:
-        """Raises UserError for targets or a scaffold that cannot be read, or a guidance out of range."""
-        targets, scaffold, guidance = asked.get("targets"), asked.get("scaffold"), asked.get("guidance")
+        """Raises UserError for targets or a scaffold that cannot be read, or a guidance or number of candidates out of range."""
+        targets, scaffold, guidance, candidates = (asked.get(name) for name in ("targets", "scaffold", "guidance", "candidates"))
         if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
             raise UserError(f"guidance = {guidance:g}: must lie between 0 and {MAX_GUIDANCE:g}; 1 is the model's own law")
         if guidance is not None and not targets:
             raise UserError(f"guidance = {guidance:g}: it pulls towards targets, and none is given")
+        if candidates is not None and not 1 <= candidates <= MAX_CANDIDATES:
+            raise UserError(f"candidates = {candidates}: must lie between 1 and {MAX_CANDIDATES}")
+        if candidates is not None and candidates > 1 and not targets:
+            raise UserError(f"candidates = {candidates}: the one is kept that fits targets best, and none is given")
         return cls(
             asked.get("atoms"),
             targets if isinstance(targets, Targets | None) else Targets.of(targets),
             GUIDANCE if guidance is None else guidance,
+            (CANDIDATES if targets else 1) if candidates is None else candidates,
             scaffold if isinstance(scaffold, Scaffold | None) else Scaffold.of(scaffold),
         )
 
@@ -93,22 +111,22 @@ class Wish:
         """What is written beside every molecule."""
         told: dict[str, str | float] = {}
         if self.targets is not None:
-            told |= {"targets": "; ".join(self.targets.to_text()), "guidance": self.guidance}
+            told |= {"targets": "; ".join(self.targets.to_text()), "guidance": self.guidance, "candidates": self.candidates}
         return told | ({} if self.scaffold is None else {"scaffold": self.scaffold.smiles})
 
-    def ask(self, denoiser: Denoiser, statistics: Statistics, noise: Noise) -> tuple[Denoise, Tensor]:
-        """(the denoiser of what is asked for, how many atoms each sample has)."""
+    def ask(self, denoiser: Denoiser, statistics: Statistics, noise: Noise) -> Question:
+        """What is put to the network for each sample of ``noise``."""
         if not statistics.properties:
-            return denoiser, self._sizes(statistics, noise)
+            return Question(denoiser, self._sizes(statistics, noise))
         count = len(statistics.properties)
         nothing = torch.zeros(len(noise.ids), count, device=noise.ids.device)
         free = Described(denoiser, nothing, nothing.bool())
         if self.targets is None:
-            return free, self._sizes(statistics, noise)
+            return Question(free, self._sizes(statistics, noise))
         drawn = self.law(denoiser, statistics, self.targets).draw(noise)
         given = Described(denoiser, drawn.values, drawn.given)
         asked = given if self.guidance == 1 else ClassifierFree(given, free, self.guidance)
-        return asked, drawn.sizes if self.atoms is None else torch.full_like(drawn.sizes, self.atoms)
+        return Question(asked, drawn.sizes if self.atoms is None else torch.full_like(drawn.sizes, self.atoms), drawn)
 
     def known(self, like: State, layouts: dict[str, Layout], statistics: Statistics) -> dict[str, Layout]:
         """The layouts with the scaffold known, which is written into ``like``."""
@@ -125,7 +143,7 @@ class Wish:
         """What the molecules depend on."""
         plain: dict[str, Any] = {"atoms": self.atoms}
         if self.targets is not None:
-            plain |= {"targets": self.targets.to_text(), "guidance": self.guidance}
+            plain |= {"targets": self.targets.to_text(), "guidance": self.guidance, "candidates": self.candidates}
         return plain | ({} if self.scaffold is None else {"scaffold": self.scaffold.to_json()})
 
     def law(self, denoiser: Denoiser, statistics: Statistics, targets: Targets) -> TargetLaw:

@@ -14,15 +14,17 @@ from support.molecules import SMALL, shake
 
 from scidiff.denoiser import Denoiser
 from scidiff.errors import UserError
+from scidiff.process import State
 from scidiff.random import Noise
+from scidiff_molecules.candidates import APART, Fit
 from scidiff_molecules.data import MoleculeDataset
-from scidiff_molecules.described import Described
+from scidiff_molecules.described import Described, read
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.model import BackboneConfig, NoiseConfig, build_denoiser
 from scidiff_molecules.statistics import PropertyScale, Statistics, measure, property_law
-from scidiff_molecules.targets import TargetLaw, Targets
-from scidiff_molecules.tokens import ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, state
-from scidiff_molecules.wish import Wish
+from scidiff_molecules.targets import IN_RANGE, Drawn, TargetLaw, Targets
+from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, state
+from scidiff_molecules.wish import CANDIDATES, Wish
 
 NAMES = ("alpha", "gap", "mu")
 SCALES = (PropertyScale("gap", 6.0, 2.0), PropertyScale("mu", 3.0, 1.0))
@@ -182,7 +184,7 @@ def test_guidance_of_one_is_the_conditional_law_and_of_none_the_free_one(full: S
     generator = MoleculeGenerator(denoiser, full, {"backbone": {"self_conditioning": True}}, SamplerConfig(steps=3))
 
     def positions(**asked: object) -> np.ndarray:
-        made = generator.generate(3, seed=4, batch_size=3, atoms=7, **asked)
+        made = generator.generate(3, seed=4, batch_size=3, atoms=7, candidates=1, **asked)
         return np.stack([mol.GetConformer().GetPositions()[:7] for mol in made])
 
     asked = positions(targets={"gap": 5.5, "mu": (2, 3)})
@@ -191,13 +193,51 @@ def test_guidance_of_one_is_the_conditional_law_and_of_none_the_free_one(full: S
     np.testing.assert_allclose(positions(targets={"gap": 5.5, "mu": (2, 3)}, guidance=0.0), free, atol=1e-3)
     further = positions(targets={"gap": 5.5, "mu": (2, 3)}, guidance=3.0)
     assert all(np.abs(one - other).max() > 1e-3 for one, other in ((asked, free), (further, asked), (further, free)))
-    assert generator.calls(3, Wish.of({"targets": {"gap": 5.5}, "guidance": 3.0})) == 6
+    assert generator.calls(3, Wish.of({"targets": {"gap": 5.5}, "guidance": 3.0, "candidates": 1})) == 6
+    assert generator.calls(3, Wish.of({"targets": {"gap": 5.5}, "guidance": 3.0})) == CANDIDATES * (6 + 1)
+
+
+@torch.no_grad()
+def test_a_candidate_weighs_what_the_model_reads_off_it(heavy: MoleculeDataset, full: Statistics, denoiser: Denoiser) -> None:
+    """Two samples with three candidates each; what falls apart weighs less than anything that does not."""
+    x, layouts = state(heavy.dense(torch.arange(6)), full.vocabulary, full.scale, hydrogens=True)
+    x[BONDS][4] = 0
+    said = read(denoiser, x, layouts, 3)
+    values, given = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([[True, False, True], [False, True, False]])
+    found = Fit(denoiser, Drawn(values, given, torch.tensor([9, 9])), full)(x, layouts)
+    for row in range(6):
+        off = [(float(said[row, p] - values[row // 3, p]) / IN_RANGE) ** 2 for p in range(3) if given[row // 3, p]]
+        assert float(found[row]) == pytest.approx(-sum(off) / 2 - (APART if row == 4 else 0), rel=1e-6)
+    assert int(found.argmin()) == 4
+
+
+@torch.no_grad()
+def test_candidates_read_nearer_to_what_is_asked_and_one_is_none(full: Statistics, denoiser: Denoiser) -> None:
+    generator = MoleculeGenerator(denoiser, full, {"backbone": {"self_conditioning": True}}, SamplerConfig(steps=3))
+    ids, targets = torch.arange(24), Targets.of({"gap": (4, 9)})
+
+    def misfit(candidates: int) -> tuple[torch.Tensor, State]:
+        wish = Wish(targets=targets, candidates=candidates)
+        drawn, layouts = generator.sample(ids, 4, generator.sampler, wish)
+        assert drawn.calls == generator.calls(3, wish) == (3 if candidates == 1 else 4 * candidates)
+        law = wish.law(denoiser, full, targets).draw(Noise(4, ids))
+        return (read(denoiser, drawn.state, layouts, 3)[:, 1] - law.values[:, 1]).abs(), drawn.state
+
+    (plain, state), (best, _) = misfit(1), misfit(8)
+    assert bool((best <= plain + 5 * IN_RANGE).all())  # the one is among the eight
+    assert float((best < plain).double().mean()) > 0.6
+    again = generator.sample(ids, 4, generator.sampler, Wish(targets=targets))[0].state
+    assert all(torch.equal(state[f], again[f]) for f in state)
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"targets": {"gap": 5.0}, "guidance": 30.0}, "between 0 and 20"),
+        ({"targets": {"gap": 5.0}, "candidates": 0}, "between 1 and 64"),
+        ({"targets": {"gap": 5.0}, "candidates": 65}, "between 1 and 64"),
+        ({"candidates": 2}, "fits targets best, and none is given"),
+        ({"targets": {"gap": 5.0}, "candidates": 64, "batch_size": 10_000}, "64 candidates each"),
         ({"guidance": 2.0}, "none is given"),
         ({"targets": {"Cv": 5.0}}, "not trained on it"),
     ],

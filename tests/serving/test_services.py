@@ -59,7 +59,7 @@ def test_row_16_of_molecules(molecules: MoleculeService) -> None:
             ({"n": 1000, "steps": 250}, r"4.05 times what one answer may cost \(5,000,000 network calls x pairs of atoms\)"),
             ({"atoms": 37}, "atoms = 37: this model was trained on up to 9; ask for 1 to 36"),
             ({"atoms": 1000, "n": 1000}, "atoms = 1000"),
-            ({"atoms": 36, "n": 1000}, "13 times what one answer may cost"),
+            ({"atoms": 36, "n": 1000}, "7.78 times what one answer may cost"),
         ],
     )
 
