@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rdkit.Chem import rdDistGeom
 from safetensors.numpy import save_file
 
 from scidiff.errors import UserError
-from scidiff_molecules.metrics import evaluate, judge, load_reference, summarise
+from scidiff_molecules.metrics import QUICK, Plan, evaluate, judge, load_reference, summarise
 from scidiff_molecules.metrics.reference import FORMAT, Reference, contained, make_reference, read_reference, write_reference
 from scidiff_molecules.metrics.verdict import smiles_hash
 from scidiff_molecules.sdf import SdfWriter
@@ -71,6 +72,25 @@ def test_novelty_counts_kinds_not_molecules() -> None:
         assert (result[f"{metric}/novelty"].numerator, result[f"{metric}/novelty"].denominator) == (2, 4)
 
 
+def test_against_the_ligands_what_is_known_is_their_training_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two splits of QM9's sample in their place: all of a training molecule is known; distances are from the test split."""
+    from scidiff_molecules.data import load_sample
+    from scidiff_molecules.metrics.adapter import molecules
+
+    splits = {"train": load_sample("train").select(range(60)), "test": load_sample("valid").select(range(60))}
+    monkeypatch.setattr("scidiff_molecules.data.ligands.load_ligands", splits.__getitem__)
+    plan = Plan(poses=0, energies=0, fcd=0, neighbours=60, workers=0)
+    trained, held = (evaluate(list(molecules(splits[split])), "ligands", plan=plan) for split in ("train", "test"))
+    assert trained["B/novelty"].value == trained["D/scaffold_novelty"].value == 0
+    assert trained["N/twins"].value == 1
+    assert (held["N/twins"].value or 0) < 0.1
+    assert (held["W/bond_lengths"].value, held["W/angles"].value) == (0, 0)
+    assert (trained["W/bond_lengths"].value or 0) > 0
+    quick = evaluate(list(molecules(splits["train"])), "ligands", plan=replace(QUICK, workers=0))
+    assert quick["B/novelty"].value == 0
+    assert "W/angles" not in {metric.key for metric in quick.metrics}
+
+
 def test_any_sdf_file_is_a_reference_and_a_set_is_not_novel_to_itself(tmp_path: Path) -> None:
     with SdfWriter(tmp_path / "r.sdf") as out:
         for smiles in ("CCO", "CC", "c1ccccc1"):
@@ -110,7 +130,7 @@ def test_another_rdkit_version_is_noted() -> None:
 
 
 def test_unknown_missing_and_empty_references_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"qm9, sample.*did you mean 'qm9'"):
+    with pytest.raises(UserError, match=r"qm9, ligands, sample.*did you mean 'qm9'"):
         load_reference("qm99")
     with pytest.raises(UserError, match="nor an existing SDF file"):
         load_reference(tmp_path / "absent.sdf")

@@ -16,7 +16,7 @@ def evaluate_command(
     file: Annotated[Path, typer.Argument(help="SDF file of molecules with explicit hydrogens.")],
     reference: Annotated[
         str,
-        typer.Option(help="What novelty and distributions are measured against: qm9 (train and test split), sample, an SDF file, or none."),
+        typer.Option(help="What novelty and distributions are measured against: qm9, ligands (by split), sample, an SDF file, or none."),
     ] = "qm9",
     json: Annotated[Path | None, typer.Option(help="Also write everything, failures with their indices included, to this file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page with histograms and the worst molecules to this file.")] = None,

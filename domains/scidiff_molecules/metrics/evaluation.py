@@ -46,7 +46,7 @@ def evaluate(
     Args:
         source: an SDF file, or an iterable of RDKit molecules with explicit hydrogens and a conformer; a failed one may be
             an object with ``mol`` and ``reason``, or None.
-        reference: what novelty and distributions are measured against: ``"qm9"``, ``"sample"``, an SDF file, molecules, or None.
+        reference: of novelty and distributions: ``"qm9"``, ``"ligands"``, ``"sample"``, an SDF file, molecules, or None.
         plan: what else is done, on how many molecules; default nothing. ``Plan()`` is what the command does.
         name: how the source is called in the output; default its path.
         progress: show a progress bar.

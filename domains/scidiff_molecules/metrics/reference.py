@@ -26,7 +26,7 @@ from scidiff.files import atomic_write
 from scidiff_molecules.metrics.verdict import Item, Verdict, items_of, judge
 
 FORMAT = "scidiff-smiles-reference/1"
-NAMES = ("qm9", "sample")
+NAMES = ("qm9", "ligands", "sample")
 _MAX_BYTES = 2**28
 _QM9_FILE = "data_reference/qm9_reference.safetensors"
 
@@ -75,7 +75,8 @@ def make_reference(name: str, verdicts: Iterable[Verdict]) -> Reference:
 
 
 def load_reference(reference: str | Path | Iterable[Item] | None) -> Reference | None:
-    """A reference by name (``qm9``, ``sample``), from an SDF file or from molecules; None for none.
+    """A reference by name (``qm9``, ``sample``; the ligands are judged as they come, by
+    :func:`~scidiff_molecules.metrics.references.prepare`), from an SDF file or from molecules; None for none.
 
     Raises:
         UserError: an unknown name, a missing file, an SDF file without a single valid molecule, or a damaged reference file.

@@ -31,6 +31,8 @@ def prepare(reference: Source | None, plan: Plan, bar: Bar) -> tuple[Reference |
     Raises:
         UserError: as :func:`~scidiff_molecules.metrics.reference.load_reference`.
     """
+    if reference == "ligands":
+        return _ligands(plan, bar)
     if reference is None or not plan.distributions:
         return load_reference(reference), None
     if reference == "qm9":
@@ -45,6 +47,25 @@ def prepare(reference: Source | None, plan: Plan, bar: Bar) -> tuple[Reference |
     if not len(made.a_hashes) and not len(made.b_hashes):
         raise UserError(f"reference {name!r}: none of its {made.molecules:,} records is a valid molecule")
     return made, standard_of(name, tally, plan, bar)
+
+
+def _ligands(plan: Plan, bar: Bar) -> tuple[Reference, Standard | None]:
+    """As of QM9: what is known, scaffolds and neighbours included, is the training split; distributions are those of the test split."""
+    from scidiff_molecules.data.ligands import Split, load_ligands
+    from scidiff_molecules.metrics.adapter import molecules
+
+    def judged(split: Split) -> Tally:
+        some = list(molecules(load_ligands(split)))
+        return collect(some, _described(plan), bar, weighing=halved(plan.seed), description=f"judging the {split} split")
+
+    known = judged("train")
+    if not plan.distributions:
+        return reference_of("ligands", known), None
+    tally = judged("test")
+    scaffolds = np.unique(known.table["scaffold"][known.table["described"]])
+    smiles = tuple(one.smiles for one in known.compared.items()) if plan.neighbours else ()
+    standard = standard_of("the ligands' test split", tally, plan, bar)
+    return reference_of("ligands", known), replace(standard, known_name="the ligands' training split", scaffolds=scaffolds, smiles=smiles)
 
 
 def _described(plan: Plan) -> Plan:
