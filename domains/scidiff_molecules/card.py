@@ -68,7 +68,7 @@ def _data(metadata: Mapping[str, Any]) -> str:
     source = SOURCES.get(said.get("source"))
     half = said.get("half")
     if source is not None and half is not None:
-        source += f"; the half of it that is kept for {HALVES[half]} alone"
+        source += f"; {HALVES[half]}"
     rows = [("source", source or f"the user's own molecules, {code(Path(str(said.get('path') or 'unknown')).name)}")]
     rows += [("molecules trained on", f"{metadata.get('molecules', 0):,}"), ("hydrogens", code(said.get("hydrogens", "unknown")))]
     if source is None:
@@ -114,7 +114,7 @@ def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-HALVES = {"judge": "judges of properties", "generator": "generators that such a judge is to judge"}
+HALVES = {"judge": "the half of it that trains judges of properties", "generator": "the half of it that trains no judge of properties"}
 
 
 QM9 = (

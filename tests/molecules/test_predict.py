@@ -111,7 +111,7 @@ def test_cards_say_what_may_be_asked(task: MoleculeTask, tiny_task: MoleculeTask
     assert "Predicts properties" in judge
     assert "gap, mu" in judge
     whole = "\n".join(section.text for section in sections(task.metadata(), ""))
-    assert "the half of it that is kept for judges of properties alone" in whole
+    assert "the half of it that trains judges of properties" in whole
     assert "generative" not in whole
     assert "predicts no property" not in whole
     assert "come out" not in whole
