@@ -1,6 +1,6 @@
 """Quality of generated molecules against network calls, for any weights: one markdown row a setting, with 95 % intervals.
 
-    python benchmarks/molecules_quality.py --model qm9 -n 1000 --steps 10 20 50 100 [--rule first heun] [--grid uniform quadratic]
+    python benchmarks/molecules_quality.py --model qm9 -n 1000 --steps 10 20 50 100 [--rule first heun] [--grid uniform power]
         [--energies 200]
 
 The same seed, so the same noise, everywhere; figures as `scidiff molecules evaluate` defines them, metrics A and B over all generated
@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["qm9"])
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, nargs="+", default=[50])
-    parser.add_argument("--rule", nargs="+", default=["first"])
-    parser.add_argument("--grid", nargs="+", default=["uniform"])
+    parser.add_argument("--steps", type=int, nargs="+", default=[30])
+    parser.add_argument("--rule", nargs="+", default=["multistep"])
+    parser.add_argument("--grid", nargs="+", default=["power"])
     parser.add_argument("--churn-positions", type=float, nargs="+", default=[0.0])
     parser.add_argument("--churn-labels", type=float, nargs="+", default=[1.0])
     parser.add_argument("--energies", type=int, default=0)
