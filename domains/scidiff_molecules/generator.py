@@ -167,7 +167,7 @@ class MoleculeGenerator:
         }
         if wish.candidates > 1 and question.drawn is not None:
             fit = Fit(self.denoiser, question.drawn, self.statistics)
-            made = steer(question.denoiser, *walk, fit, particles=wish.candidates, threshold=0, lookahead=0, **options)
+            made = steer(question.denoiser, *walk, fit, particles=wish.candidates, threshold=0.0, lookahead=0.0, **options)
             drawn = fit.kept(made, noise)
         else:
             drawn = sample(question.denoiser, *walk, **options)
