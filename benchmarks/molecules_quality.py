@@ -20,6 +20,7 @@ from rich.progress import Progress
 from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.metrics import QUICK, Metric, Plan, evaluate
 
+DEFAULT = SamplerConfig()
 GEOMETRY = ("E/energy_median", "E/rmsd_median", "W/angles")
 SHOWN = ("A/atom_stability", "A/molecule_stability", "A/validity", "B/valid_and_connected", "B/uniqueness", "B/novelty")
 
@@ -38,9 +39,9 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["qm9"])
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, nargs="+", default=[30])
-    parser.add_argument("--rule", nargs="+", default=["multistep"])
-    parser.add_argument("--grid", nargs="+", default=["power"])
+    parser.add_argument("--steps", type=int, nargs="+", default=[DEFAULT.steps])
+    parser.add_argument("--rule", nargs="+", default=[DEFAULT.rule])
+    parser.add_argument("--grid", nargs="+", default=[DEFAULT.grid])
     parser.add_argument("--churn-positions", type=float, nargs="+", default=[0.0])
     parser.add_argument("--churn-labels", type=float, nargs="+", default=[1.0])
     parser.add_argument("--energies", type=int, default=0)

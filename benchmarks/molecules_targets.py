@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rdkit import Chem
 from rich.console import Console
 from rich.progress import Progress
 
@@ -32,7 +31,6 @@ from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.predict import PropertyJudge
 from scidiff_molecules.properties import PROPERTIES, values_of
 from scidiff_molecules.report.targets import asked_against_got
-from scidiff_molecules.sdf import STATUS
 from scidiff_molecules.targets import Targets
 from scidiff_molecules.wish import CANDIDATES, Wish, Wishes
 
@@ -60,8 +58,8 @@ def made(generator: MoleculeGenerator, name: str, options: argparse.Namespace, g
     with Progress(console=Console(stderr=True), transient=True) as bar:
         asks: Wishes = {"targets": targets, "guidance": guidance, "candidates": options.candidates}
         stream = generator.stream(options.n, seed=options.seed, steps=options.steps, **asks)
-        molecules = [one.mol for one in bar.track(stream, total=options.n, description=f"{name}, guidance {guidance:g}")]
-    return asked, [mol if mol.GetProp(STATUS) == "ok" and len(Chem.GetMolFrags(mol)) == 1 else None for mol in molecules]
+        shown = bar.track(stream, total=options.n, description=f"{name}, guidance {guidance:g}")
+        return asked, [one.mol if one.whole else None for one in shown]
 
 
 def label(name: str) -> str:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from rdkit.Chem import rdmolops
 from torch import Tensor
 
-from scidiff.denoiser import Denoiser
+from scidiff.denoiser import Denoise
 from scidiff.guidance import Particles
 from scidiff.process import Layouts, State
 from scidiff.random import Noise
@@ -35,20 +34,22 @@ APART = 1e9
 
 @dataclass(frozen=True)
 class Fit:
-    """The log-weight of a molecule, a :data:`~scidiff.guidance.particles.Reward`. ``drawn``: what each sample was asked for."""
+    """The log-weight of a molecule, a :data:`~scidiff.guidance.particles.Reward`. ``drawn``: what each sample was asked for; ``clean``: the
+    time at which the model has seen molecules that are clean."""
 
-    denoiser: Denoiser
+    denoiser: Denoise
     drawn: Drawn
     statistics: Statistics
+    clean: float
 
     def __call__(self, x_0: State, layouts: Layouts) -> Float[Tensor, " batch"]:
-        said = read(self.denoiser, x_0, layouts, self.drawn.values.shape[1])
+        said = read(self.denoiser, x_0, self.clean, layouts, self.drawn.values.shape[1])
         many = len(said) // len(self.drawn.values)
         values, given = self.drawn.values.repeat_interleave(many, 0), self.drawn.given.repeat_interleave(many, 0)
         misfit = torch.where(given, (said - values) / IN_RANGE, 0.0).square().sum(1)
         made = decode(x_0, layouts, self.statistics.vocabulary, self.statistics.scale, list(range(len(said))))
-        whole = [not one.reason and len(rdmolops.GetMolFrags(one.mol)) == 1 for one in made]
-        return -0.5 * misfit - torch.where(torch.tensor(whole, device=said.device), 0.0, APART)
+        whole = torch.tensor([one.whole for one in made], device=said.device)
+        return -0.5 * misfit - torch.where(whole, 0.0, APART)
 
     def kept(self, candidates: Particles, noise: Noise) -> Sample:
         """One candidate of each sample, and the calls of all with their readings."""

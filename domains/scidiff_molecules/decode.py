@@ -38,6 +38,11 @@ class Generated:
         self.mol.SetProp("_Name", f"molecule {self.id}")
 
     @property
+    def whole(self) -> bool:
+        """Whether it sanitises and is one piece."""
+        return not self.reason and len(Chem.GetMolFrags(self.mol)) == 1
+
+    @property
     def smiles(self) -> str:
         """Canonical SMILES without explicit hydrogens; empty if the molecule does not sanitise."""
         return "" if self.reason else Chem.MolToSmiles(without_hydrogens(self.mol))

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scidiff import posterior as post
-from scidiff.denoiser import Condition, Denoise, Denoiser
+from scidiff.denoiser import Condition, Denoise
 from scidiff.layout import Layout
-from scidiff.process import Clocks, Gaussian, Joint, Layouts, State
+from scidiff.process import Clocks, Joint, Layouts, State
 from scidiff_molecules.tokens import POSITIONS, PROPERTIES
 
 
@@ -39,12 +39,11 @@ class Described:
         return {f: p for f, p in whole.items() if f != PROPERTIES}
 
 
-def read(denoiser: Denoiser, molecules: State, layouts: Layouts, count: int) -> Float[Tensor, "batch property"]:
-    """What a model of molecules and ``count`` properties states of clean molecules' properties, all missing: float64, standardised."""
-    positions = denoiser.process.fields[POSITIONS]
-    assert isinstance(positions, Gaussian)
+def read(denoiser: Denoise, molecules: State, t: float, layouts: Layouts, count: int) -> Float[Tensor, "batch property"]:
+    """What a model of molecules and ``count`` properties states of the properties, all missing, of molecules at time ``t`` (known entries
+    are clean): float64, standardised."""
     batch, device = layouts[POSITIONS].batch, molecules[POSITIONS].device
-    clocks = dict.fromkeys(molecules, torch.full((batch,), positions.schedule.t_min, dtype=torch.float64, device=device))
+    clocks = dict.fromkeys(molecules, torch.full((batch,), t, dtype=torch.float64, device=device))
     clocks[PROPERTIES] = torch.ones(batch, dtype=torch.float64, device=device)
     missing = Layout(torch.ones(batch, count, dtype=torch.bool, device=device))
     unknown = torch.zeros(batch, count, 1, dtype=molecules[POSITIONS].dtype, device=device)

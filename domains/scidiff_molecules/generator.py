@@ -159,14 +159,15 @@ class MoleculeGenerator:
         like[POSITIONS] = torch.zeros(*shape, 3, dtype=next(self.denoiser.parameters()).dtype, device=self.device)
         like[BONDS] = torch.zeros(*shape, shape[1], dtype=torch.int64, device=self.device)
         layout = wish.known(like, layout, self.statistics)
-        grid = time_grid(process.fields[POSITIONS].schedule, sampler.steps, sampler.grid)
+        schedule = process.fields[POSITIONS].schedule
+        grid = time_grid(schedule, sampler.steps, sampler.grid)
         walk = (process, layout, noise, grid, RULES[sampler.rule], like)
         options: dict[str, Any] = {
             "churn": {f: sampler.churn_positions if f == POSITIONS else sampler.churn_labels for f in process.fields},
             "self_conditioning": self.metadata.get("backbone", {}).get("self_conditioning", False),
         }
         if wish.candidates > 1 and question.drawn is not None:
-            fit = Fit(self.denoiser, question.drawn, self.statistics)
+            fit = Fit(self.denoiser, question.drawn, self.statistics, schedule.t_min)
             made = steer(question.denoiser, *walk, fit, particles=wish.candidates, threshold=0.0, lookahead=0.0, **options)
             drawn = fit.kept(made, noise)
         else:

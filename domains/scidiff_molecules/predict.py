@@ -15,15 +15,14 @@ from rdkit import Chem
 from torch import Tensor
 
 from scidiff.errors import UserError
-from scidiff.layout import Layout
-from scidiff.posterior import Gaussian
 from scidiff_molecules.data import MoleculeDataset, to_implicit
 from scidiff_molecules.data.build import flat_dataset
 from scidiff_molecules.data.records import LeftOut, take
+from scidiff_molecules.described import read
 from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.sdf import in_space
 from scidiff_molecules.statistics import covered
-from scidiff_molecules.tokens import HYDROGENS, PROPERTIES, state
+from scidiff_molecules.tokens import HYDROGENS, state
 
 _BATCH = 256
 
@@ -78,15 +77,11 @@ class PropertyJudge:
     def _asked(self, dataset: MoleculeDataset, rows: Tensor) -> Float[Tensor, "molecule property"]:
         law, denoiser = self.model.statistics, self.model.denoiser
         x, layouts = state(dataset.dense(rows), law.vocabulary, law.scale, hydrogens=HYDROGENS in denoiser.process.fields)
-        given = {f: one.with_known(one.mask) for f, one in layouts.items()}
-        given[PROPERTIES] = Layout(torch.ones(len(rows), len(self.names), dtype=torch.bool))
-        x[PROPERTIES] = torch.zeros(len(rows), len(self.names), 1)
         there = self.model.device
-        x, given = {f: v.to(there) for f, v in x.items()}, {f: one.to(there) for f, one in given.items()}
-        stated = denoiser(x, torch.ones(len(rows), dtype=torch.float64, device=there), given)[PROPERTIES]
-        assert isinstance(stated, Gaussian)
+        given = {f: one.with_known(one.mask).to(there) for f, one in layouts.items()}
+        stated = read(denoiser, {f: v.to(there) for f, v in x.items()}, 1.0, given, len(self.names))
         mean, std = (torch.tensor([getattr(one, key) for one in law.properties], dtype=torch.float64) for key in ("mean", "std"))
-        return stated.mean[..., 0].double().cpu() * std + mean
+        return stated.cpu() * std + mean
 
 
 def _chunks(molecules: Iterable[Chem.Mol | None]) -> Iterator[list[Chem.Mol | None]]:

@@ -14,11 +14,11 @@ GridName = Literal["uniform", "karras", "log_snr", "quadratic", "power"]
 
 
 def time_grid(schedule: Schedule, steps: int, name: GridName = "uniform", rho: float | None = None) -> Float[Tensor, " points"]:
-    r"""``steps`` + 1 descending float64 times: 1, ..., t_min, 0.
+    r"""``steps`` + 1 descending float64 times: 1, ..., t_min, 0 (power: without t_min).
 
     uniform: even in t. quadratic: even in sqrt(t). log_snr: even in log-SNR. karras: even in :math:`(\sigma/\alpha)^{1/\rho}`,
     rho = 7 (Karras et al. 2022).
-    power: :math:`(1 - k/K)^\rho`, rho = 1.5, which spends no call at t_min: with ten or twenty calls a tenth of them counts.
+    power: :math:`(1 - k/K)^\rho`, rho = 1.5, which spends no call at t_min: of ten calls one counts.
     Where alpha(1) = 0 the log-SNR is infinite at t = 1, and the last two are spaced between t = 1 - t_min and t_min, with 1 put in front.
     Raises ValueError for steps < 1 or an unknown name.
     """

@@ -202,9 +202,9 @@ def test_a_candidate_weighs_what_the_model_reads_off_it(heavy: MoleculeDataset, 
     """Two samples with three candidates each; what falls apart weighs less than anything that does not."""
     x, layouts = state(heavy.dense(torch.arange(6)), full.vocabulary, full.scale, hydrogens=True)
     x[BONDS][4] = 0
-    said = read(denoiser, x, layouts, 3)
+    said = read(denoiser, x, 1e-3, layouts, 3)
     values, given = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([[True, False, True], [False, True, False]])
-    found = Fit(denoiser, Drawn(values, given, torch.tensor([9, 9])), full)(x, layouts)
+    found = Fit(denoiser, Drawn(values, given, torch.tensor([9, 9])), full, 1e-3)(x, layouts)
     for row in range(6):
         off = [(float(said[row, p] - values[row // 3, p]) / IN_RANGE) ** 2 for p in range(3) if given[row // 3, p]]
         assert float(found[row]) == pytest.approx(-sum(off) / 2 - (APART if row == 4 else 0), rel=1e-6)
@@ -221,7 +221,7 @@ def test_candidates_read_nearer_to_what_is_asked_and_one_is_none(full: Statistic
         drawn, layouts = generator.sample(ids, 4, generator.sampler, wish)
         assert drawn.calls == generator.calls(3, wish) == (3 if candidates == 1 else 4 * candidates)
         law = wish.law(denoiser, full, targets).draw(Noise(4, ids))
-        return (read(denoiser, drawn.state, layouts, 3)[:, 1] - law.values[:, 1]).abs(), drawn.state
+        return (read(denoiser, drawn.state, 1e-3, layouts, 3)[:, 1] - law.values[:, 1]).abs(), drawn.state
 
     (plain, state), (best, _) = misfit(1), misfit(8)
     assert bool((best <= plain + 5 * IN_RANGE).all())  # the one is among the eight
