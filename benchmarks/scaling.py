@@ -33,15 +33,15 @@ from scidiff.train.loop import NoLog
 from scidiff.train.ranks import Ranks
 from scidiff.train.session import Session
 from scidiff.train.step import take_step
-from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
 from scidiff_molecules.model import BackboneConfig
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.task import MoleculeTask
 
 SIZES = {
-    "small": {"width": 64, "pair_width": 32, "blocks": 3, "irreps": "8x1o"},
-    "qm9": {"width": 128, "pair_width": 48, "blocks": 6, "irreps": "16x1o"},
-    "large": {"width": 256, "pair_width": 64, "blocks": 8, "irreps": "32x1o"},
+    "small": {"width": 64, "pair_width": 32, "blocks": 3, "irreps": "8x1o+8x2e"},
+    "qm9": {"width": 128, "pair_width": 48, "blocks": 6, "irreps": "16x1o+16x2e"},
+    "large": {"width": 256, "pair_width": 64, "blocks": 8, "irreps": "32x1o+32x2e"},
 }
 BATCHES = (16, 32, 64, 128)
 ATOMS = 9
@@ -132,7 +132,9 @@ def alone(device: str, seconds: float) -> None:
 
 
 def sampling(device: str, seconds: float) -> None:
-    print("\n| network | molecules at once | a call, ms | a molecule and call, ms | molecules a second, 50 calls |\n|---|---|---|---|---|")
+    calls = SamplerConfig().steps
+    heads = ("network", "molecules at once", "a call, ms", "a molecule and call, ms", f"molecules a second, {calls} calls")
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for size in SIZES:
         task, _ = task_of(size, 16)
         generator = MoleculeGenerator(task.denoiser, task.statistics, task.metadata())
@@ -140,7 +142,7 @@ def sampling(device: str, seconds: float) -> None:
             options = {"batch_size": batch, "atoms": ATOMS}
             few, many = (median_seconds(partial(generator.generate, batch, steps=steps, **options), seconds) for steps in (2, 12))
             call = (many - few) / 10
-            whole = few + 48 * call  # decoding and hydrogens once, 50 calls
+            whole = few + (calls - 2) * call  # decoding and hydrogens once
             print(f"| {size} | {batch} | {1e3 * call:.1f} | {1e3 * call / batch:.3f} | {batch / whole:.1f} |", flush=True)
 
 
