@@ -12,6 +12,7 @@ from scidiff.errors import UserError
 from scidiff.objective import WeightName
 from scidiff.train.config import TrainConfig
 from scidiff.train.start import fill_in, read_start
+from scidiff_molecules.generator import SamplerConfig
 from scidiff_molecules.model import BackboneConfig, NoiseConfig
 from scidiff_molecules.properties import PROPERTIES
 from scidiff_molecules.registry import find_model
@@ -80,7 +81,7 @@ class PreviewConfig(Config):
     """The small sample that a training draws at intervals."""
 
     molecules: int = Field(default=64, ge=1, le=10_000)
-    steps: int = Field(default=50, ge=1, le=1000)
+    steps: int | None = Field(default=None, ge=1, le=1000, description="default: the sampler's")
 
 
 class Recipe(Config):
@@ -93,6 +94,7 @@ class Recipe(Config):
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     known: KnownConfig = Field(default_factory=KnownConfig)
+    sampler: SamplerConfig = Field(default_factory=SamplerConfig, description="the default of the model that is trained")
     preview: PreviewConfig = Field(default_factory=PreviewConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     init: str | None = Field(default=None, description="a model to start from: noise, backbone, hydrogens and tokens are then its own")
@@ -123,8 +125,9 @@ class Recipe(Config):
                 raise UserError(f"init = {start.model}: it was trained with {hydrogens} hydrogens: leave data.hydrogens out of the recipe")
             properties = [one["name"] for one in start.metadata["statistics"].get("properties", [])]
             values = {**values, "data": {**given, "hydrogens": hydrogens, "properties": properties}}
-        for section, keys in (("known", tuple(KnownConfig.model_fields)), ("loss", ("alignment",))):
+        inherited = {"known": tuple(KnownConfig.model_fields), "loss": ("alignment",), "sampler": tuple(SamplerConfig.model_fields)}
+        for section, keys in inherited.items():
             its, mine = start.metadata.get(section, {}), values.get(section) or {}
-            if isinstance(mine, dict):  # what it was trained to complete, and the coupling that its network knows, unless told otherwise
+            if isinstance(mine, dict):  # what it was trained to complete, the coupling its network knows, its calls, unless told otherwise
                 values = {**values, section: {key: its[key] for key in keys if key in its} | mine}
         return fill_in(values, start, known)

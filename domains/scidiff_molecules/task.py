@@ -22,7 +22,7 @@ from scidiff.train.task import Batch, Preview
 from scidiff_molecules.couplings import COUPLINGS
 from scidiff_molecules.data import MoleculeDataset, half_of, load_ligands, load_qm9, load_sample, to_implicit
 from scidiff_molecules.data.own import describe_left_out, load_own, split
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.known import Known
 from scidiff_molecules.model import MoleculeBackbone, build_denoiser
 from scidiff_molecules.properties import values_of
@@ -166,10 +166,10 @@ class MoleculeTask:
         from scidiff_molecules.metrics import evaluate
         from scidiff_molecules.preview import preview_files
 
-        generator = MoleculeGenerator(denoiser, self.statistics, self.metadata(), SamplerConfig(steps=self.recipe.preview.steps))
-        molecules = generator.generate(self.recipe.preview.molecules, seed=1)
+        generator, asked = MoleculeGenerator(denoiser, self.statistics, self.metadata()), self.recipe.preview
+        molecules = generator.generate(asked.molecules, seed=1, steps=asked.steps)
         evaluation = evaluate(molecules, reference=None)
-        facts = {"seed": "1", "network calls a molecule": str(generator.calls())}
+        facts = {"seed": "1", "network calls a molecule": str(generator.calls(asked.steps))}
         if self._known is None:
             self._known = TrainingSet.of(self.dataset, self.valid)
         measured = evaluation.to_metrics() | self._known.measure([mol for mol in molecules if mol.GetProp(STATUS) == "ok"])
@@ -209,6 +209,7 @@ class MoleculeTask:
             "data": recipe.data.model_dump(mode="json", exclude={"cache", "path"}),
             "loss": recipe.loss.model_dump(mode="json"),
             "known": recipe.known.model_dump(mode="json"),
+            "sampler": recipe.sampler.model_dump(mode="json"),
             "molecules": len(self.dataset),
             **({"init": self._start} if self._start else {}),
         }

@@ -24,6 +24,7 @@ from scidiff.train.weights import load_weights, save_weights
 from scidiff_molecules import MoleculeGenerator
 from scidiff_molecules.decode import Generated
 from scidiff_molecules.generator import MAX_MOLECULES, SamplerConfig
+from scidiff_molecules.recipe import Recipe
 from scidiff_molecules.task import MoleculeTask
 from scidiff_molecules.tokens import ELEMENTS, POSITIONS
 from scidiff_molecules.wish import NOTHING
@@ -247,14 +248,19 @@ def test_a_header_that_names_no_model_is_refused(tiny_model: Path, tmp_path: Pat
         MoleculeGenerator.load(altered)
 
 
-def test_the_sampler_of_the_header_is_the_default(tiny_model: Path, tmp_path: Path) -> None:
-    tensors, metadata = load_weights(tiny_model)
+def test_the_sampler_of_the_recipe_is_the_models_default(tiny_task: MoleculeTask, tmp_path: Path) -> None:
+    """Through the header of the weights; and of what is trained further from them, unless told otherwise."""
+    tuned = {"rule": "heun", "steps": 7, "churn_positions": 0.25}
+    recipe = Recipe.model_validate({**tiny_task.recipe.model_dump(exclude={"sampler"}), "sampler": tuned})
     path = tmp_path / "tuned.safetensors"
-    save_weights(path, tensors, {**metadata, "sampler": {"rule": "heun", "steps": 7, "churn_positions": 0.25}})
+    save_weights(path, dict(tiny_task.denoiser.state_dict()), {**MoleculeTask(recipe).metadata(), "step": 0})
     loaded = MoleculeGenerator.load(path)
-    assert loaded.sampler == SamplerConfig(rule="heun", steps=7, churn_positions=0.25)
+    assert loaded.sampler == SamplerConfig.model_validate(tuned)
     assert loaded.calls() == 13
     assert loaded.calls(3) == 5
+    assert Recipe.model_validate({"init": str(path)}).sampler == loaded.sampler
+    other = Recipe.model_validate({"init": str(path), "sampler": {"steps": 9}})
+    assert other.sampler == SamplerConfig.model_validate({**tuned, "steps": 9})
 
 
 @pytest.mark.parametrize(
