@@ -34,7 +34,10 @@ DEFAULT = SamplerConfig()
 GEOMETRY = ("E/energy_median", "E/rmsd_median", "W/angles")
 SHOWN = ("A/atom_stability", "A/molecule_stability", "A/validity", "B/valid_and_connected", "B/uniqueness", "B/novelty")
 TICKS = (5, 10, 20, 50, 100, 250)
-DRAWN = (("A/molecule_stability", "stable molecules by A, %", 100), ("E/energy_median", "relaxation energy (GFN2-xTB), kcal/mol", 1))
+DRAWN = (
+    ("A/molecule_stability", "stable molecules by A, %", 100, "linear"),
+    ("E/energy_median", "relaxation energy (GFN2-xTB), median, kcal/mol", 1, "log"),
+)
 
 
 def cell(metric: Metric) -> str:
@@ -71,16 +74,16 @@ def draw(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     for row in sorted(rows, key=lambda row: row["calls"]):
         lines.setdefault(row["sampler"], []).append(row)
     figure = Figure(figsize=(12.8, 4.4), dpi=100, layout="constrained")
-    for axes, (key, label, unit) in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
+    for axes, (key, label, unit, scale) in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
         for name, points in lines.items():
             known = [(row["calls"], row["figures"][key]) for row in points if row["figures"].get(key, {}).get("value") is not None]
             low, value, high = ([unit * one[edge] for _, one in known] for edge in ("low", "value", "high"))
             errors = [[v - x for v, x in zip(value, low, strict=True)], [x - v for v, x in zip(value, high, strict=True)]]
             axes.errorbar([calls for calls, _ in known], value, errors, label=name, marker="o", ms=3, lw=1.2, elinewidth=0.6)
-        axes.set(xscale="log", xlabel="network calls", ylabel=label)
+        axes.set(xscale="log", yscale=scale, xlabel="network calls", ylabel=label)
         axes.set_xticks(TICKS, TICKS)
-        axes.minorticks_off()
-        axes.grid(color="#dfe4ec")
+        axes.xaxis.minorticks_off()
+        axes.grid(which="both", color="#dfe4ec")
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure_png(figure, file)
 
