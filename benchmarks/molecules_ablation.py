@@ -23,8 +23,9 @@ from rich.console import Console
 from scidiff.config import Document, apply_overrides, validate
 from scidiff.errors import UserError
 from scidiff.train.loop import NoLog, fit
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import Evaluation, Plan, evaluate
+from scidiff_molecules.model import SamplerConfig
 from scidiff_molecules.output import writer
 from scidiff_molecules.recipe import Recipe
 from scidiff_molecules.task import MoleculeTask

@@ -26,8 +26,9 @@ from rich.progress import Progress
 
 from scidiff.files import atomic_write, file_sha256
 from scidiff.report.pictures import figure_png
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import QUICK, Metric, Plan, evaluate
+from scidiff_molecules.model import SamplerConfig
 from scidiff_molecules.registry import find_model
 
 DEFAULT = SamplerConfig()
@@ -107,14 +108,14 @@ def main() -> None:
         parser.error("--picture draws the rows of --json FILE: give both")
     torch.set_num_threads(options.threads)
     kept: list[dict[str, Any]] = json.loads(options.json.read_text()) if options.json and options.json.is_file() else []
-    shown = columns(options.energies)
+    shown, sample = columns(options.energies), {key: vars(options)[key] for key in ("n", "seed", "energies")}
+    weights = {model: file_sha256(find_model(model)) for model in options.model}
     print(f"| model, step | sampler | calls | {' | '.join(key.replace('_', ' ') for key in shown)} |")
     print("|---" * (len(shown) + 3) + "|")
     settings = itertools.product(options.model, options.rule, options.grid, options.steps, options.churn_positions, options.churn_labels)
     for model, rule, grid, steps, positions, labels in settings:
         sampler = {"steps": steps, "rule": rule, "grid": grid, "churn_positions": positions, "churn_labels": labels}
-        weights = file_sha256(find_model(model))
-        asked = {"model": model, "weights": weights, "sampler": sampler, "n": options.n, "seed": options.seed, "energies": options.energies}
+        asked = {"model": model, "weights": weights[model], "sampler": sampler, **sample}
         row = next((one for one in kept if one["asked"] == asked), None)
         if row is None:
             row = {"asked": asked, **measure(asked)}

@@ -33,8 +33,8 @@ from scidiff.train.loop import NoLog
 from scidiff.train.ranks import Ranks
 from scidiff.train.session import Session
 from scidiff.train.step import take_step
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
-from scidiff_molecules.model import BackboneConfig
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.model import BackboneConfig, SamplerConfig
 from scidiff_molecules.recipe import DataConfig, Recipe
 from scidiff_molecules.task import MoleculeTask
 

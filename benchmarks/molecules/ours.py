@@ -11,8 +11,9 @@ from interleaved import Work
 from rdkit import Chem
 
 from scidiff.posterior import Posteriors
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
+from scidiff_molecules.generator import MoleculeGenerator
 from scidiff_molecules.metrics import evaluate
+from scidiff_molecules.model import SamplerConfig
 from scidiff_molecules.registry import WEIGHTS
 from scidiff_molecules.wish import Wish
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import torch
-from pydantic import Field
 from rdkit import Chem
 from torch import Tensor
 
-from scidiff.config import Config
 from scidiff.denoiser import Denoiser
 from scidiff.device import choose_device
 from scidiff.errors import UserError
@@ -21,38 +19,22 @@ from scidiff.memory import Room, split_when_full
 from scidiff.process import Layouts, State
 from scidiff.random import Noise
 from scidiff.sampling import RULES, Sample, sample, time_grid
-from scidiff.sampling.grid import GridName
 from scidiff.train.weights import load_weights
 from scidiff_molecules.candidates import Fit
 from scidiff_molecules.decode import Generated, decode
 from scidiff_molecules.described import molecules_alone
-from scidiff_molecules.model import BackboneConfig, NoiseConfig, Statistics, build_denoiser
+from scidiff_molecules.model import MAX_STEPS, BackboneConfig, NoiseConfig, SamplerConfig, Statistics, build_denoiser
 from scidiff_molecules.registry import find_model
 from scidiff_molecules.screening import Screen, screened
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, layouts
 from scidiff_molecules.wish import NOTHING, Wish, Wishes
 
 MAX_MOLECULES = 100_000_000
-MAX_STEPS = 1000
 MAX_BATCH = 10_000
 MAX_PAIRS = 2_000_000
 """Pairs of atoms in one network call: their features are the memory it takes, some 3 GB here."""
 BLOCK = 50
 """Molecules that share a network call by default. Part of a result's identity: outputs are bit-equal for equal blocks only."""
-
-
-class SamplerConfig(Config):
-    """How to walk from noise to molecules; docs/results.md compares them.
-
-    Churn of positions and the corrector add fresh noise. A model that was trained on aligned noise (``loss.alignment``) never saw such
-    positions, so for it they are heuristics; churn of labels is exact for any.
-    """
-
-    steps: int = Field(default=30, ge=1, le=MAX_STEPS)
-    rule: Literal["first", "multistep", "heun", "corrector"] = "multistep"
-    grid: GridName = "power"
-    churn_positions: float = Field(default=0.0, ge=0, le=1)
-    churn_labels: float = Field(default=1.0, ge=0, le=1)
 
 
 class MoleculeGenerator:

@@ -13,6 +13,7 @@ from scidiff import posterior as post
 from scidiff.config import Config
 from scidiff.denoiser import Condition, Denoiser, Parametrisation, Target
 from scidiff.process import Categorical, Gaussian, Joint, Layouts, Process, State
+from scidiff.sampling.grid import GridName
 from scidiff.schedule import SCHEDULES, Schedule, Straight, Warp
 from scidiff_molecules.backbone import EquivariantTransformer, fourier
 from scidiff_molecules.pairs import PairIndex
@@ -20,8 +21,9 @@ from scidiff_molecules.statistics import Statistics
 from scidiff_molecules.tensor_product import TensorProductNetwork
 from scidiff_molecules.tokens import BOND_LABELS, BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES
 
-__all__ = ["BackboneConfig", "MoleculeBackbone", "NoiseConfig", "Statistics", "build_denoiser", "build_process"]
+__all__ = ["BackboneConfig", "MoleculeBackbone", "NoiseConfig", "SamplerConfig", "Statistics", "build_denoiser", "build_process"]
 
+MAX_STEPS = 1000
 PROPERTY_WAVES, PROPERTY_REACH = 6, 16.0
 """Waves that a property's value is shown as, the longest so many standard deviations long."""
 
@@ -104,6 +106,20 @@ def build_process(noise: NoiseConfig, statistics: Statistics) -> Joint:
     if statistics.properties:
         fields[PROPERTIES] = Gaussian(Straight())
     return Joint(fields)
+
+
+class SamplerConfig(Config):
+    """How to walk from noise to molecules; docs/results.md compares them.
+
+    Churn of positions and the corrector add fresh noise. A model that was trained on aligned noise (``loss.alignment``) never saw such
+    positions, so for it they are heuristics; churn of labels is exact for any.
+    """
+
+    steps: int = Field(default=30, ge=1, le=MAX_STEPS)
+    rule: Literal["first", "multistep", "heun", "corrector"] = "multistep"
+    grid: GridName = "power"
+    churn_positions: float = Field(default=0.0, ge=0, le=1)
+    churn_labels: float = Field(default=1.0, ge=0, le=1)
 
 
 class MoleculeBackbone(nn.Module):

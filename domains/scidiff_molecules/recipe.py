@@ -12,8 +12,7 @@ from scidiff.errors import UserError
 from scidiff.objective import WeightName
 from scidiff.train.config import TrainConfig
 from scidiff.train.start import fill_in, read_start
-from scidiff_molecules.generator import SamplerConfig
-from scidiff_molecules.model import BackboneConfig, NoiseConfig
+from scidiff_molecules.model import MAX_STEPS, BackboneConfig, NoiseConfig, SamplerConfig
 from scidiff_molecules.properties import PROPERTIES
 from scidiff_molecules.registry import find_model
 
@@ -81,7 +80,7 @@ class PreviewConfig(Config):
     """The small sample that a training draws at intervals."""
 
     molecules: int = Field(default=64, ge=1, le=10_000)
-    steps: int | None = Field(default=None, ge=1, le=1000, description="default: the sampler's")
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="default: the sampler's")
 
 
 class Recipe(Config):

@@ -23,7 +23,8 @@ from scidiff.sampling import RULES
 from scidiff.train.weights import load_weights, save_weights
 from scidiff_molecules import MoleculeGenerator
 from scidiff_molecules.decode import Generated
-from scidiff_molecules.generator import MAX_MOLECULES, SamplerConfig
+from scidiff_molecules.generator import MAX_MOLECULES
+from scidiff_molecules.model import SamplerConfig
 from scidiff_molecules.recipe import Recipe
 from scidiff_molecules.task import MoleculeTask
 from scidiff_molecules.tokens import ELEMENTS, POSITIONS

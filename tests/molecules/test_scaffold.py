@@ -14,8 +14,8 @@ from support.molecules import SMALL, shake
 from scidiff.errors import UserError
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.decode import build, decode
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
-from scidiff_molecules.model import BackboneConfig, NoiseConfig, build_denoiser
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.model import BackboneConfig, NoiseConfig, SamplerConfig, build_denoiser
 from scidiff_molecules.scaffold import Scaffold
 from scidiff_molecules.statistics import measure
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, Token, Vocabulary

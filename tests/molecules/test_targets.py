@@ -19,8 +19,8 @@ from scidiff.random import Noise
 from scidiff_molecules.candidates import APART, Fit
 from scidiff_molecules.data import MoleculeDataset
 from scidiff_molecules.described import Described, read
-from scidiff_molecules.generator import MoleculeGenerator, SamplerConfig
-from scidiff_molecules.model import BackboneConfig, NoiseConfig, build_denoiser
+from scidiff_molecules.generator import MoleculeGenerator
+from scidiff_molecules.model import BackboneConfig, NoiseConfig, SamplerConfig, build_denoiser
 from scidiff_molecules.statistics import PropertyScale, Statistics, measure, property_law
 from scidiff_molecules.targets import IN_RANGE, Drawn, TargetLaw, Targets
 from scidiff_molecules.tokens import BONDS, ELEMENTS, HYDROGENS, POSITIONS, PROPERTIES, state
