@@ -79,6 +79,11 @@ class Quiet(NoLog):
         self.last |= dict(metrics)
 
 
+def recipe_of(changes: list[str], steps: int) -> Recipe:
+    budget = [f"train.steps={steps}", f"train.validate_every={steps}"]
+    return validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*budget, *changes]))
+
+
 def folder_of(name: str, options: argparse.Namespace) -> Path:
     return options.folder / name.replace(" ", "-").replace(":", "")
 
@@ -87,8 +92,7 @@ def run(name: str, changes: list[str], options: argparse.Namespace) -> dict[str,
     """Train, generate; seconds. A run that was made by another recipe or with other samples is not taken for this one."""
     folder = folder_of(name, options)
     done = folder / "result.json"
-    steps = [f"train.steps={options.steps}", f"train.validate_every={options.steps}"]
-    recipe = validate(Recipe, apply_overrides(Document("the ablation's base", copy.deepcopy(BASE)), [*steps, *changes]))
+    recipe = recipe_of(changes, options.steps)
     made = {"recipe": recipe.model_dump(mode="json"), "samples": options.samples, "threads": options.threads}
     made["sampler"] = SamplerConfig().model_dump(mode="json")
     if done.is_file():
