@@ -40,6 +40,8 @@ BASE = {
 }
 FACTORS: dict[str, list[str]] = {
     "base": [],
+    "base, seed 1": ["train.seed=1"],  # what chance alone does
+    "base, seed 2": ["train.seed=2"],
     "no self-conditioning": ["backbone.self_conditioning=false", "train.self_conditioning=0"],
     "alignment: none": ["loss.alignment=none"],
     "alignment: rotation": ["loss.alignment=rotation"],
