@@ -176,6 +176,12 @@ def test_a_worker_ends_with_its_parent() -> None:
     program.stdout.close()
 
 
+def test_a_worker_holds_no_network() -> None:
+    """One for each core is started, and again for each molecule that kills it: torch takes five times the memory, ten times as long."""
+    code = "import sys, scidiff_molecules.metrics.worker\nprint([name for name in ('torch', 'torch_geometric') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_the_resamples_agree_with_the_usual_bootstrap(sdf: Path) -> None:
     """QED's mean: Poisson's resamples against two thousand drawn molecules."""
     with progress_bar(False) as bar:

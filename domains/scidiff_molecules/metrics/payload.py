@@ -15,8 +15,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from scidiff_molecules.metrics.verdict import Item, Reduced, reduce_item, reduce_nothing, reduce_structure
-from scidiff_molecules.screening import UNSANITISED
-from scidiff_molecules.sdf import STATUS, ReadFailure, Structure, structure_of, unpack
+from scidiff_molecules.sdf import STATUS, UNSANITISED, ReadFailure, Structure, structure_of, unpack
 from scidiff_molecules.sdf.reading import MAX_RECORD_BYTES, parse_record, raw_records
 
 Payload = dict[str, Any]

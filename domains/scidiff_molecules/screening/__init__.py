@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from scidiff_molecules.screening.output import screened
 from scidiff_molecules.screening.rules import Rule, Rules, load_rules
-from scidiff_molecules.screening.screen import UNSANITISED, Screen, Verdict
+from scidiff_molecules.screening.screen import Screen, Verdict
 
-__all__ = ["UNSANITISED", "Rule", "Rules", "Screen", "Verdict", "load_rules", "screened"]
+__all__ = ["Rule", "Rules", "Screen", "Verdict", "load_rules", "screened"]

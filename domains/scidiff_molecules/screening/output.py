@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from rdkit import Chem
 
 from scidiff_molecules.decode import Generated
-from scidiff_molecules.screening.screen import UNSANITISED, Screen
-from scidiff_molecules.sdf import SCREEN, WITHHELD
+from scidiff_molecules.screening.screen import Screen
+from scidiff_molecules.sdf import SCREEN, UNSANITISED, WITHHELD
 
 
 def screened(molecules: Iterable[Generated], screen: Screen | bool = True) -> Iterator[Generated]:

@@ -13,7 +13,6 @@ from scidiff_molecules.screening.rules import Rule, Rules, load_rules
 from scidiff_molecules.sdf import sanitize_fault, without_hydrogens
 
 MAX_ATOMS = 1000
-UNSANITISED = "not screened: does not sanitise"
 CATALOGUES = ("PAINS", "BRENK", "NIH")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scidiff_molecules.sdf.reading import (
     SCREEN,
     STATUS,
+    UNSANITISED,
     WITHHELD,
     ReadFailure,
     checked,
@@ -20,6 +21,7 @@ __all__ = [
     "AS_STATED",
     "SCREEN",
     "STATUS",
+    "UNSANITISED",
     "WITHHELD",
     "Failed",
     "ReadFailure",

@@ -26,6 +26,7 @@ MAX_ATOMS = 1000
 STATUS = "scidiff_status"
 SCREEN = "scidiff_screen"
 FAILED = "failed: "
+UNSANITISED = "not screened: does not sanitise"
 WITHHELD = "withheld: "
 _DELIMITER = b"$$$$"
 
