@@ -43,16 +43,15 @@ SIZES = {
     "qm9": {"width": 128, "pair_width": 48, "blocks": 6, "irreps": "16x1o+16x2e"},
     "large": {"width": 256, "pair_width": 64, "blocks": 8, "irreps": "32x1o+32x2e"},
 }
-PLAIN = {"self_conditioning": False}  # a second call in half of the steps would be an average of two times
 BATCHES = (16, 32, 64, 128)
 ATOMS = 9
 
 
 def task_of(size: str, batch: int, accumulate: int = 1) -> tuple[MoleculeTask, Recipe]:
+    # No self-conditioning: with a second call in half of the steps a step's time would be an average of two.
     train = {"batch_size": batch, "accumulate": accumulate, "steps": 10**6, "self_conditioning": 0.0}
-    recipe = Recipe.model_validate(
-        {"data": DataConfig(source="sample", bucket=ATOMS), "backbone": BackboneConfig.model_validate(SIZES[size] | PLAIN), "train": train}
-    )
+    backbone = BackboneConfig.model_validate({**SIZES[size], "self_conditioning": False})
+    recipe = Recipe.model_validate({"data": DataConfig(source="sample", bucket=ATOMS), "backbone": backbone, "train": train})
     return MoleculeTask(recipe), recipe
 
 

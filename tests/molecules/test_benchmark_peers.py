@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.benchmarks import benchmark
 
 
 @pytest.fixture(scope="module")
 def interleaved() -> ModuleType:
-    file = Path(__file__).parents[2] / "benchmarks" / "molecules" / "interleaved.py"
-    spec = importlib.util.spec_from_file_location("benchmark_interleaved", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("molecules/interleaved")
 
 
 def test_every_round_runs_each_in_turn_and_the_first_is_not_kept(interleaved: ModuleType) -> None:
